@@ -1,0 +1,100 @@
+# make demo   from nothing to a table of rows;  make test   everything;  make help   the rest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+METAXY_CACHE ?= $(HOME)/.cache/libmetaxy
+export METAXY_CACHE
+PYTHON := $(METAXY_CACHE)/python/bin/python
+CC ?= cc
+# As in the library's SONAME, which is what a linked program asks for.
+SONAME := libmetaxy.so.$(shell sed -n 's/^version = "\([0-9]*\.[0-9]*\)\..*/\1/p' Cargo.toml | head -1)
+
+ROWS ?= 1000000
+STREAM_ROWS ?= 10000000
+
+.PHONY: help demo test bench build release header fmt lint clean rust build-tools test-tools
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## build, then run examples/c/quickstart.c on build/demo
+	@mkdir -p build && rm -rf build/demo
+	@ln -sf "$(abspath $(TARGET))/debug/libmetaxy.so" build/$(SONAME)
+	$(CC) -std=c11 -Wall -Wextra -Wpedantic -Iinclude examples/c/quickstart.c build/$(SONAME) \
+	    -Wl,-rpath,'$$ORIGIN' -o build/quickstart
+	@echo; echo "build/quickstart build/demo"; echo
+	@build/quickstart build/demo
+
+test: build test-tools ## every test; installs the tools they need
+	cargo test
+
+bench: release test-tools ## time this library, Python Metaxy and raw Lance; fills docs/benchmarks.md
+	@mkdir -p build/release
+	@ln -sf "$(abspath $(TARGET))/release/libmetaxy.so" build/release/$(SONAME)
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wpedantic -Iinclude benches/bench.c build/release/$(SONAME) \
+	    -Wl,-rpath,'$$ORIGIN' -o build/release/bench
+	$(PYTHON) benches/run.py --rows $(ROWS)
+	$(PYTHON) benches/run.py --rows $(STREAM_ROWS) --limit-mb 1024 --markdown docs/benchmarks.md
+
+build: rust build-tools ## build the library for development
+	@echo "building; the first time takes about ten minutes on two cores"
+	cargo build
+
+release: rust build-tools ## build the optimised library
+	cargo build --release
+
+header: rust build-tools ## write include/metaxy.h anew from src/ffi
+	METAXY_UPDATE_HEADER=1 cargo test --test it header
+
+fmt: ## format the Rust sources
+	cargo fmt
+
+lint: rust build-tools ## formatting and clippy, warnings as errors
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+clean: ## remove what was built
+	rm -rf build
+	cargo clean
+
+# ---- what must be on the machine ----
+
+rust:
+	@command -v cargo >/dev/null || { \
+	    echo "Rust is missing. Install it with:"; \
+	    echo "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; exit 1; }
+
+# $(call install,packages): says what is missing, then installs it where apt-get is there to do it.
+define install
+	missing="$(strip $(1))"; \
+	[ -n "$$missing" ] || exit 0; \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "Missing on this system (Debian's names): $$missing"; \
+	    echo "Install them, then run make again."; exit 1; \
+	fi; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo "; \
+	echo "Missing: $$missing. Installing with: $${sudo}apt-get install -y $$missing"; \
+	$${sudo}apt-get update -q && \
+	$${sudo}env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing
+endef
+
+# $(call unless,test,packages): the packages, unless the test succeeds.
+unless = $(shell $(1) >/dev/null 2>&1 || echo $(2))
+has = $(call unless,command -v $(1),$(2))
+
+build-tools:
+	@$(call install,$(call has,cc,gcc libc6-dev) $(call has,protoc,protobuf-compiler) \
+	    $(call unless,test -e /usr/include/google/protobuf/empty.proto -o -e /usr/local/include/google/protobuf/empty.proto,libprotobuf-dev))
+
+test-tools: ## install what the tests need: valgrind, g++, Python Metaxy
+	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,valgrind,valgrind libc6-dbg) \
+	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
+	@cmp -s tests/interop/requirements.txt $(METAXY_CACHE)/python/requirements.txt || { \
+	    echo "Installing Python Metaxy into $(METAXY_CACHE)/python"; \
+	    [ -x $(PYTHON) ] || python3 -m venv $(METAXY_CACHE)/python; \
+	    $(PYTHON) -m pip install -q --disable-pip-version-check -r tests/interop/requirements.txt; \
+	    cp tests/interop/requirements.txt $(METAXY_CACHE)/python/; }

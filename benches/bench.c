@@ -1,0 +1,366 @@
+/*
+ * One operation of the benchmark, through the C ABI, in a process of its own.
+ *
+ *   bench OP ROWS DIRECTORY [check]
+ *
+ *   write           the rows of benches/bench_metaxy.py into an empty directory
+ *   write_stream    the same rows, made while they are written: the input takes no memory
+ *   append1k        1000 more rows
+ *   read            every current row and column
+ *   history_read    the same, of a table whose rows were partly written twice
+ *   read_filter     size < 10000, about 1 %
+ *   read_point      one id
+ *   read_cols       the column id
+ *
+ * Prints {"op","rows","seconds","result_rows","rss_before_mb","rss_peak_mb"}. `seconds` is from
+ * opening the store to having closed it, with every batch pulled. With `check` (never timed) a read
+ * also prints sums that the other programs print too, so that equal speed means equal rows.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include "metaxy.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum { BATCH_ROWS = 65536, COLUMNS = 5 };
+
+static const char feature[] =
+    "{\"feature_spec\": {\"key\": \"r/a\", \"id_columns\": [\"id\"],"
+    "                    \"fields\": [{\"key\": \"audio\", \"code_version\": \"1\"},"
+    "                                 {\"key\": \"frames\", \"code_version\": \"1\"}]},"
+    " \"project\": \"bench\"}";
+
+static void *allocate(size_t size) {
+    void *memory = calloc(size ? size : 1, 1);
+    if (!memory) {
+        fputs("bench: out of memory\n", stderr);
+        exit(1);
+    }
+    return memory;
+}
+
+/* ---- rows as Arrow batches ---- */
+
+static void release_schema(struct ArrowSchema *schema) {
+    for (int64_t i = 0; i < schema->n_children; i++) {
+        if (schema->children[i]->release) schema->children[i]->release(schema->children[i]);
+        free(schema->children[i]);
+    }
+    free(schema->children);
+    schema->release = NULL;
+}
+
+static void release_array(struct ArrowArray *array) {
+    for (int64_t i = 0; i < array->n_children; i++) {
+        if (array->children[i]->release) array->children[i]->release(array->children[i]);
+        free(array->children[i]);
+    }
+    for (int64_t i = 0; i < array->n_buffers; i++) free((void *)array->buffers[i]);
+    free(array->children);
+    free(array->buffers);
+    array->release = NULL;
+}
+
+static void make_schema(struct ArrowSchema *out, const char *name, const char *format, int64_t children) {
+    *out = (struct ArrowSchema){
+        .format = format,
+        .name = name,
+        .flags = ARROW_FLAG_NULLABLE,
+        .n_children = children,
+        .children = allocate((size_t)children * sizeof(struct ArrowSchema *)),
+        .release = release_schema,
+    };
+    for (int64_t i = 0; i < children; i++) out->children[i] = allocate(sizeof(struct ArrowSchema));
+}
+
+static void make_array(struct ArrowArray *out, int64_t length, int64_t buffers, int64_t children) {
+    *out = (struct ArrowArray){
+        .length = length,
+        .n_buffers = buffers,
+        .n_children = children,
+        .buffers = allocate(3 * sizeof(void *)),
+        .children = allocate((size_t)children * sizeof(struct ArrowArray *)),
+        .release = release_array,
+    };
+    for (int64_t i = 0; i < children; i++) out->children[i] = allocate(sizeof(struct ArrowArray));
+}
+
+/* Row i reads prefix, i, suffix; i is padded with zeros to `digits`. */
+static void make_text(struct ArrowArray *out, int64_t from, int64_t rows, const char *prefix, int digits,
+                      const char *suffix) {
+    make_array(out, rows, 3, 0);
+    int64_t *ends = allocate((size_t)(rows + 1) * sizeof *ends);
+    char *bytes = allocate((size_t)rows * (strlen(prefix) + 20 + strlen(suffix)) + 1);
+    for (int64_t i = 0; i < rows; i++)
+        ends[i + 1] =
+            ends[i] + sprintf(bytes + ends[i], "%s%0*" PRId64 "%s", prefix, digits, from + i, suffix);
+    out->buffers[1] = ends;
+    out->buffers[2] = bytes;
+}
+
+static void rows_schema(struct ArrowSchema *out) {
+    make_schema(out, "", "+s", COLUMNS);
+    make_schema(out->children[0], "id", "U", 0);
+    make_schema(out->children[1], "path", "U", 0);
+    make_schema(out->children[2], "size", "l", 0);
+    make_schema(out->children[3], "height", "g", 0);
+    make_schema(out->children[4], "metaxy_provenance_by_field", "+s", 2);
+    make_schema(out->children[4]->children[0], "audio", "U", 0);
+    make_schema(out->children[4]->children[1], "frames", "U", 0);
+}
+
+static void rows_batch(struct ArrowArray *out, int64_t from, int64_t rows, const char *tag) {
+    char audio[16], frames[16];
+    snprintf(audio, sizeof audio, "%sa", tag);
+    snprintf(frames, sizeof frames, "%sf", tag);
+    int64_t *size = allocate((size_t)rows * sizeof *size);
+    double *height = allocate((size_t)rows * sizeof *height);
+    for (int64_t i = 0; i < rows; i++) {
+        size[i] = (from + i) * 7919 % 1000003;
+        height[i] = (double)((from + i) % 1080);
+    }
+    make_array(out, rows, 1, COLUMNS);
+    make_text(out->children[0], from, rows, "s", 9, "");
+    make_text(out->children[1], from, rows, "s3://bucket/video/", 9, "/clip.mp4");
+    make_array(out->children[2], rows, 2, 0);
+    out->children[2]->buffers[1] = size;
+    make_array(out->children[3], rows, 2, 0);
+    out->children[3]->buffers[1] = height;
+    make_array(out->children[4], rows, 1, 2);
+    make_text(out->children[4]->children[0], from, rows, audio, 1, "");
+    make_text(out->children[4]->children[1], from, rows, frames, 1, "");
+}
+
+/* The rows 0..rows as a stream: made beforehand, or each batch when it is pulled. */
+typedef struct Rows {
+    int64_t rows, next;
+    const char *tag;
+    struct ArrowArray *ready;
+} Rows;
+
+static int64_t batch_count(const Rows *self) {
+    return (self->rows + BATCH_ROWS - 1) / BATCH_ROWS;
+}
+
+static void make_batch(const Rows *self, int64_t batch, struct ArrowArray *out) {
+    int64_t from = batch * BATCH_ROWS, rest = self->rows - from;
+    rows_batch(out, from, rest < BATCH_ROWS ? rest : BATCH_ROWS, self->tag);
+}
+
+static int rows_get_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
+    (void)stream;
+    rows_schema(out);
+    return 0;
+}
+
+static int rows_get_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+    Rows *self = stream->private_data;
+    if (self->next == batch_count(self)) {
+        out->release = NULL;
+        return 0;
+    }
+    if (self->ready) {
+        *out = self->ready[self->next];
+        self->ready[self->next].release = NULL;
+    } else {
+        make_batch(self, self->next, out);
+    }
+    self->next++;
+    return 0;
+}
+
+static const char *rows_get_last_error(struct ArrowArrayStream *stream) {
+    (void)stream;
+    return NULL;
+}
+
+static void rows_release(struct ArrowArrayStream *stream) {
+    Rows *self = stream->private_data;
+    for (int64_t i = 0; self->ready && i < batch_count(self); i++)
+        if (self->ready[i].release) self->ready[i].release(&self->ready[i]);
+    free(self->ready);
+    free(self);
+    stream->release = NULL;
+}
+
+static struct ArrowArrayStream rows_stream(int64_t rows, const char *tag, int beforehand) {
+    Rows *self = allocate(sizeof *self);
+    *self = (Rows){.rows = rows, .tag = tag};
+    if (beforehand) {
+        self->ready = allocate((size_t)batch_count(self) * sizeof *self->ready);
+        for (int64_t i = 0; i < batch_count(self); i++) make_batch(self, i, &self->ready[i]);
+    }
+    return (struct ArrowArrayStream){.get_schema = rows_get_schema,
+                                     .get_next = rows_get_next,
+                                     .get_last_error = rows_get_last_error,
+                                     .release = rows_release,
+                                     .private_data = self};
+}
+
+/* ---- what came back ---- */
+
+/* Sums that do not depend on the order of the rows; all wrap around. */
+typedef struct Sums {
+    uint64_t ids, squares, size, version_bytes;
+} Sums;
+
+static int64_t end_of(const char *format, const struct ArrowArray *text, int64_t row) {
+    return *format == 'U' ? ((const int64_t *)text->buffers[1])[row] : ((const int32_t *)text->buffers[1])[row];
+}
+
+static void add_batch(Sums *sums, const struct ArrowSchema *schema, const struct ArrowArray *batch) {
+    for (int64_t c = 0; c < schema->n_children; c++) {
+        const struct ArrowSchema *type = schema->children[c];
+        const struct ArrowArray *column = batch->children[c];
+        int64_t from = column->offset + batch->offset, to = from + batch->length;
+        if (!strcmp(type->name, "id")) {
+            for (int64_t row = from; row < to; row++) {
+                const char *text = (const char *)column->buffers[2] + end_of(type->format, column, row);
+                uint64_t id = 0;
+                for (int digit = 1; digit <= 9; digit++) id = id * 10 + (uint64_t)(text[digit] - '0');
+                sums->ids += id;
+                sums->squares += id * id;
+            }
+        } else if (!strcmp(type->name, "size")) {
+            for (int64_t row = from; row < to; row++)
+                sums->size += (uint64_t)((const int64_t *)column->buffers[1])[row];
+        } else if (!strcmp(type->name, "metaxy_provenance_by_field") && type->format[1] == 's') {
+            for (int64_t m = 0; m < type->n_children; m++) {
+                const struct ArrowArray *member = column->children[m];
+                const char *format = type->children[m]->format;
+                sums->version_bytes += (uint64_t)(end_of(format, member, member->offset + to) -
+                                                  end_of(format, member, member->offset + from));
+            }
+        }
+    }
+}
+
+/* The number of rows, or -1. */
+static int64_t pull(struct ArrowArrayStream *stream, Sums *sums) {
+    struct ArrowSchema schema;
+    struct ArrowArray batch;
+    int64_t count = 0;
+    if (stream->get_schema(stream, &schema)) return -1;
+    for (;;) {
+        if (stream->get_next(stream, &batch)) {
+            count = -1;
+            break;
+        }
+        if (!batch.release) break;
+        count += batch.length;
+        if (sums) add_batch(sums, &schema, &batch);
+        batch.release(&batch);
+    }
+    schema.release(&schema);
+    return count;
+}
+
+/* ---- the operations ---- */
+
+static void must(MetaxyStatus status, MetaxyError *error) {
+    if (status == METAXY_OK) return;
+    fprintf(stderr, "bench: %s\n", error ? metaxy_error_message(error) : "failed without an error");
+    exit(1);
+}
+
+/* As Python Metaxy writes, so that both do the same work; what is in a table is found out by itself. */
+static MetaxyOptions *python_hashing(void) {
+    MetaxyError *error = NULL;
+    MetaxyOptions *options = NULL;
+    must(metaxy_options_new(&options, &error), error);
+    must(metaxy_options_set(options, "hash.algorithm", "xxhash32", &error), error);
+    must(metaxy_options_set(options, "hash.truncation_length", "8", &error), error);
+    return options;
+}
+
+static MetaxyReadRequest *request_of(const char *op, int64_t rows) {
+    MetaxyError *error = NULL;
+    MetaxyReadRequest *request = NULL;
+    const char *id = "id";
+    char filter[64];
+    must(metaxy_read_request_new(&request, &error), error);
+    if (!strcmp(op, "read_filter")) {
+        must(metaxy_read_request_add_filter(request, "size < 10000", &error), error);
+    } else if (!strcmp(op, "read_point")) {
+        snprintf(filter, sizeof filter, "id = 's%09" PRId64 "'", rows / 2);
+        must(metaxy_read_request_add_filter(request, filter, &error), error);
+    } else if (!strcmp(op, "read_cols")) {
+        must(metaxy_read_request_set_columns(request, &id, 1, &error), error);
+    } else if (strcmp(op, "read") && strcmp(op, "history_read")) {
+        fprintf(stderr, "bench: there is no operation %s\n", op);
+        exit(1);
+    }
+    return request;
+}
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static double peak_mb(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss / 1024;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 4) {
+        fputs("usage: bench OP ROWS DIRECTORY [check]\n", stderr);
+        return 2;
+    }
+    const char *op = argv[1], *directory = argv[3];
+    int64_t rows = strtoll(argv[2], NULL, 10), result = 0;
+    int append = !strcmp(op, "append1k"), writes = append || !strncmp(op, "write", 5);
+
+    MetaxyError *error = NULL;
+    MetaxyStore *store = NULL;
+    MetaxyOptions *options = writes && !append ? python_hashing() : NULL;
+    MetaxyReadRequest *request = writes ? NULL : request_of(op, rows);
+    struct ArrowArrayStream stream = {0};
+    Sums sums = {0}, *checked = argc > 4 ? &sums : NULL;
+    if (append) {
+        rows = 1000;
+        stream = rows_stream(rows, "ap", 1);
+    } else if (writes) {
+        stream = rows_stream(rows, "", !strcmp(op, "write"));
+    }
+
+    double before_mb = peak_mb(), started = now();
+    must(metaxy_store_open(directory, options, NULL, &store, &error), error);
+    must(metaxy_store_define(store, feature, &error), error);
+    if (writes) {
+        must(metaxy_store_write(store, "r/a", &stream, NULL, NULL, &error), error);
+        result = rows;
+    } else {
+        must(metaxy_store_read(store, "r/a", request, NULL, &stream, &error), error);
+        result = pull(&stream, checked);
+        if (result < 0) {
+            const char *text = stream.get_last_error(&stream);
+            fprintf(stderr, "bench: %s\n", text ? text : "the stream failed");
+            return 1;
+        }
+        stream.release(&stream);
+    }
+    must(metaxy_store_close(store, &error), error);
+    double seconds = now() - started;
+
+    metaxy_store_free(store);
+    metaxy_options_free(options);
+    metaxy_read_request_free(request);
+    printf("{\"op\": \"%s\", \"rows\": %s, \"seconds\": %.6f, \"result_rows\": %" PRId64
+           ", \"rss_before_mb\": %.1f, \"rss_peak_mb\": %.1f",
+           op, argv[2], seconds, result, before_mb, peak_mb());
+    if (checked)
+        printf(", \"sums\": [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", sums.ids, sums.squares, sums.size,
+               sums.version_bytes);
+    puts("}");
+    return 0;
+}

@@ -1,0 +1,45 @@
+"""The floor under one operation: raw Lance doing the reading or writing of it and nothing else.
+
+    bench_lance.py OP ROWS DIRECTORY [SOURCE]
+
+No deduplication, no versions. A write writes the fifteen columns that Metaxy stores, taken from the
+table in SOURCE beforehand; read_cols scans what a read of ids must look at: ids and times.
+"""
+import os
+import sys
+import time
+
+import lance
+import pyarrow as pa
+
+from rows import peak_mb, report
+
+TABLE = "r__a.lance"
+
+
+def main() -> None:
+    op, rows, directory = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    uri = os.path.join(directory, TABLE)
+    scans = {
+        "read": {},
+        "history_read": {},
+        "read_filter": {"filter": "size < 10000"},
+        "read_point": {"filter": f"id = 's{rows // 2:09d}'"},
+        "read_cols": {"columns": ["id", "metaxy_updated_at", "metaxy_deleted_at"]},
+    }
+    incoming = None
+    if op in ("write", "append1k"):
+        source = lance.dataset(os.path.join(sys.argv[4], TABLE))
+        incoming: pa.Table = source.to_table(limit=1000 if op == "append1k" else None)
+
+    before, started = peak_mb(), time.perf_counter()
+    if incoming is not None:
+        lance.write_dataset(incoming, uri, mode="append" if op == "append1k" else "create")
+        count = len(incoming)
+    else:
+        count = sum(len(batch) for batch in lance.dataset(uri).scanner(**scans[op]).to_batches())
+    seconds = time.perf_counter() - started
+    report(op, rows, seconds, count, before, peak_mb())
+
+
+main()

@@ -1,0 +1,84 @@
+"""One operation of the benchmark with Python Metaxy, in a process of its own.
+
+    bench_metaxy.py OP ROWS DIRECTORY [check]     as bench.c: the same operations on the same rows
+    bench_metaxy.py prepare ROWS DIRECTORY        the tables that the operations start from
+
+`seconds` leaves out the start of Python and its imports, as it leaves out the start of the C
+program; the peak memory holds both.
+"""
+import os
+import shutil
+import sys
+import time
+import warnings
+
+warnings.simplefilter("ignore")
+
+import lancedb  # noqa: F401  Metaxy imports it when a store is opened; that must not be timed
+import metaxy as mx
+import narwhals as nw
+from metaxy.ext.lancedb import LanceDBMetadataStore
+from metaxy.models.feature import FeatureGraph
+from metaxy.models.feature_definition import FeatureDefinition
+
+from rows import frame, peak_mb, report, sums
+
+FEATURE = "r/a"
+
+
+def define() -> None:
+    mx.MetaxyConfig.set(mx.MetaxyConfig(project="bench"))
+    spec = mx.FeatureSpec(
+        key=FEATURE,
+        id_columns=["id"],
+        fields=[mx.FieldSpec(key="audio", code_version="1"), mx.FieldSpec(key="frames", code_version="1")],
+    )
+    graph = FeatureGraph()
+    graph.add_feature_definition(FeatureDefinition.from_stored_data(spec.model_dump_json(), {}, "bench.r__a", "bench"))
+    FeatureGraph.set_active(graph)
+
+
+def write(directory: str, rows) -> None:
+    with LanceDBMetadataStore(directory).open("w") as store:
+        store.write(FEATURE, rows)
+
+
+def read(directory: str, **request):
+    with LanceDBMetadataStore(directory) as store:
+        return store.read(FEATURE, **request).collect()
+
+
+def prepare(rows: int, directory: str) -> None:
+    """`root`: every row once. `hist`: ten times a hundredth of them again, each with another version."""
+    root, hist = os.path.join(directory, "root"), os.path.join(directory, "hist")
+    write(root, frame(0, rows))
+    shutil.copytree(root, hist)
+    for k in range(10):
+        write(hist, frame(k * rows // 100, (k + 1) * rows // 100, tag=f"h{k}"))
+
+
+def main() -> None:
+    op, rows, directory = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    define()
+    if op == "prepare":
+        return prepare(rows, directory)
+    requests = {
+        "read": {},
+        "history_read": {},
+        "read_filter": {"filters": [nw.col("size") < 10_000]},
+        "read_point": {"filters": [nw.col("id") == f"s{rows // 2:09d}"]},
+        "read_cols": {"columns": ["id"]},
+    }
+    given = {"write": lambda: frame(0, rows), "append1k": lambda: frame(0, 1000, tag="ap")}
+    incoming = given[op]() if op in given else None
+
+    before, started = peak_mb(), time.perf_counter()
+    result = read(directory, **requests[op]) if incoming is None else write(directory, incoming)
+    seconds, peak = time.perf_counter() - started, peak_mb()
+
+    rows_out = len(incoming if incoming is not None else result)
+    check = {"sums": sums(result.to_native())} if "check" in sys.argv[4:] and incoming is None else {}
+    report(op, rows, seconds, rows_out, before, peak, **check)
+
+
+main()

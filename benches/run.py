@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""Runs the benchmark: every operation in fresh processes, this library, Python Metaxy and raw Lance in turn.
+
+    run.py --rows N                       times all operations; fills benches/results/latest.json
+    run.py --rows N --limit-mb M          writes and reads N rows as streams in a process that may hold M MB
+    run.py ... --markdown FILE            also writes the tables into FILE, between its two marks
+
+Before anything is timed, every operation runs once and must give the rows that Python Metaxy gives.
+Run it by `make bench`, which builds what it needs.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+RESULTS = HERE / "results"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+# Operation -> the table it starts from; none for a new one.
+READS = {"read": "root", "read_filter": "root", "read_point": "root", "read_cols": "root", "history_read": "hist"}
+WRITES = {"write": None, "append1k": "root"}
+OPS = [*WRITES, *READS]
+
+# The shares of Python Metaxy's time and peak memory that are to be reached at 1,000,000 rows.
+TARGETS = {
+    "write": (1.0, 0.5),
+    "read": (0.3, 0.25),
+    "read_filter": (0.15, 0.2),
+    "read_point": (0.15, 0.3),
+    "read_cols": (0.3, 0.3),
+}
+
+
+def run(command: list, limit_mb: int | None = None) -> dict:
+    """Runs one program and gives what it prints. Under a limit the kernel refuses it more private
+    memory than that, and the most it ever had resident, mapped files included, must stay below it too."""
+    limit = (lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit_mb << 20,) * 2)) if limit_mb else None
+    os.sync()  # what an earlier run left to be written must not slow this one
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, preexec_fn=limit)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stderr.strip()}")
+    return json.loads(done.stdout or "{}")
+
+
+def python(script: str, *arguments) -> list:
+    return [sys.executable, HERE / script, *arguments]
+
+
+class Tables:
+    """The tables of one run, all below one directory that is made anew."""
+
+    def __init__(self, base: Path, rows: int):
+        self.base = base / str(rows)
+        shutil.rmtree(self.base, ignore_errors=True)
+        self.base.mkdir(parents=True)
+
+    def get(self, name: str) -> Path:
+        return self.base / name
+
+    def start(self, name: str, source: str | None) -> Path:
+        """A directory `name` that is absent, or else a copy of the table it starts from."""
+        target = self.get(name)
+        shutil.rmtree(target, ignore_errors=True)
+        if source:
+            shutil.copytree(self.get(source), target)
+        return target
+
+    def drop(self) -> None:
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+def check(bench: Path, tables: Tables, rows: int) -> None:
+    """Fails unless both give the same rows for every read, and Python finds in what we wrote what it finds
+    in its own tables."""
+
+    def same(what: str, ours: dict, theirs: dict) -> None:
+        if [ours[key] for key in ("result_rows", "sums")] != [theirs[key] for key in ("result_rows", "sums")]:
+            sys.exit(f"{what}: the results differ\nours   {ours}\nmetaxy {theirs}")
+
+    for op, table in READS.items():
+        theirs = run(python("bench_metaxy.py", op, rows, tables.get(table), "check"))
+        same(op, run([bench, op, rows, tables.get(table), "check"]), theirs)
+    for op, source in WRITES.items():
+        ours, theirs = tables.start("ours", source), tables.start("metaxy", source)
+        run([bench, op, rows, ours])
+        run(python("bench_metaxy.py", op, rows, theirs))
+        same(op, *(run(python("bench_metaxy.py", "read", rows, written, "check")) for written in (ours, theirs)))
+        same(op, run([bench, "read", rows, ours, "check"]), run([bench, "read", rows, theirs, "check"]))
+    print("every operation gives the same rows as Python Metaxy", flush=True)
+
+
+def compare(bench: Path, base: Path, rows: int, reps: int) -> list[dict]:
+    tables = Tables(base, rows)
+    print(f"preparing {rows:,} rows", flush=True)
+    run(python("bench_metaxy.py", "prepare", rows, tables.base))
+    check(bench, tables, rows)
+
+    results = []
+    for op in OPS:
+        source = WRITES[op] if op in WRITES else READS[op]
+        runs: dict[str, list[dict]] = {"ours": [], "metaxy": [], "lance": []}
+        for _ in range(reps):
+            for who in runs:
+                table = tables.start(who, source) if op in WRITES else tables.get(source)
+                runs[who].append(
+                    run(
+                        {
+                            "ours": [bench, op, rows, table],
+                            "metaxy": python("bench_metaxy.py", op, rows, table),
+                            "lance": python("bench_lance.py", op, rows, table, tables.get("root")),
+                        }[who]
+                    )
+                )
+
+        def median(who: str, key: str, digits: int) -> float:
+            return round(statistics.median(one[key] for one in runs[who]), digits)
+
+        results.append(
+            {
+                "op": op,
+                "rows": rows,
+                "ours_s": median("ours", "seconds", 4),
+                "ours_mb": median("ours", "rss_peak_mb", 1),
+                "metaxy_s": median("metaxy", "seconds", 4),
+                "metaxy_mb": median("metaxy", "rss_peak_mb", 1),
+                "lance_s": median("lance", "seconds", 4),
+            }
+        )
+        print(json.dumps(results[-1]), flush=True)
+    tables.drop()
+    return results
+
+
+def stream(bench: Path, base: Path, rows: int, limit_mb: int) -> dict:
+    """Writes `rows` rows that exist only while they are written, and reads them all, both limited."""
+    tables = Tables(base, rows)
+    table = tables.get("stream")
+    result: dict = {"rows": rows, "limit_mb": limit_mb}
+    expected = [rows * (rows - 1) // 2, (rows - 1) * rows * (2 * rows - 1) // 6 % (1 << 64)]
+    for name, command in {
+        "write": [bench, "write_stream", rows, table],
+        "read": [bench, "read", rows, table],
+        "check": [bench, "read", rows, table, "check"],
+    }.items():
+        line = run(command, limit_mb)
+        if line["result_rows"] != rows or line.get("sums", expected)[:2] != expected:
+            sys.exit(f"{name} gave other rows than were written: {line}")
+        if line["rss_peak_mb"] > limit_mb:
+            sys.exit(f"{name} held {line['rss_peak_mb']} MB, more than the {limit_mb} MB it may")
+        if name != "check":
+            result |= {f"{name}_s": round(line["seconds"], 2), f"{name}_mb": line["rss_peak_mb"]}
+            print(json.dumps(line), flush=True)
+    tables.drop()
+    return result
+
+
+def machine() -> dict:
+    def field(path: str, name: str) -> str:
+        lines = Path(path).read_text().splitlines()
+        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "unknown")
+
+    lock = (ROOT / "Cargo.lock").read_text().split("[[package]]")
+    locked = {part.split('"')[1]: part.split('"')[3] for part in lock if part.strip().startswith("name")}
+    ours = ", ".join(f"{name} {locked[name]}" for name in ("metaxy", "lancedb", "lance"))
+    theirs = ", ".join(f"{name} {metadata.version(name)}" for name in ("metaxy", "lancedb", "pylance", "polars"))
+    return {
+        "processor": field("/proc/cpuinfo", "model name"),
+        "cores": str(os.cpu_count()),
+        "memory": f"{int(field('/proc/meminfo', 'MemTotal').split()[0]) / (1 << 20):.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "this library": ours,
+        "Python side": f"Python {platform.python_version()}, {theirs}",
+        "date": datetime.date.today().isoformat(),
+        "command": "make bench",
+    }
+
+
+def load(name: str):
+    path = RESULTS / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def save(name: str, value) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / name).write_text(json.dumps(value, indent=1) + "\n")
+
+
+def columns(rows: list[list[str]]) -> str:
+    """Rows as a Markdown table whose columns line up."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def comparison_table(results: list[dict]) -> str:
+    header = ["op", "ours s", "Metaxy s", "Lance s", "time ratio", "target", "ours MB", "Metaxy MB", "memory ratio", "target"]
+
+    def ratio(value: float, target: float | None) -> list[str]:
+        if target is None:
+            return [f"{value:.2f}", ""]
+        return [f"{value:.2f}" + ("" if value <= target else " (missed)"), f"{target:g}"]
+
+    rows = [header]
+    for one in results:
+        time, memory = TARGETS.get(one["op"], (None, None))
+        floor = "" if one["lance_s"] is None else f"{one['lance_s']:.3f}"
+        rows.append(
+            [one["op"], f"{one['ours_s']:.3f}", f"{one['metaxy_s']:.3f}", floor]
+            + ratio(one["ours_s"] / one["metaxy_s"], time)
+            + [f"{one['ours_mb']:.0f}", f"{one['metaxy_mb']:.0f}"]
+            + ratio(one["ours_mb"] / one["metaxy_mb"], memory)
+        )
+    return columns(rows)
+
+
+def report() -> str:
+    parts = []
+    if latest := load("latest.json"):
+        parts += [f"### {latest[0]['rows']:,} rows", comparison_table(latest)]
+    if streamed := load("stream.json"):
+        parts += [
+            f"### {streamed['rows']:,} rows through {streamed['limit_mb']:,} MB",
+            columns(
+                [["op", "s", "peak MB"]]
+                + [[op, f"{streamed[f'{op}_s']:.2f}", f"{streamed[f'{op}_mb']:.0f}"] for op in ("write", "read")]
+            ),
+        ]
+    if where := load("machine.json"):
+        parts += ["### Measured on", columns([["", ""], *([key, value] for key, value in where.items())])]
+    return "\n\n".join(parts)
+
+
+def write_markdown(path: Path) -> None:
+    text = path.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        sys.exit(f"{path} has no lines {BEGIN} and {END} to write between")
+    path.write_text(f"{before}{BEGIN}\n\n{report()}\n\n{END}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=int(os.environ.get("ROWS", 1_000_000)))
+    parser.add_argument("--reps", type=int, default=3, help="fresh processes per operation and program, at least 3")
+    parser.add_argument("--limit-mb", type=int, help="stream the rows through a process limited to this")
+    parser.add_argument("--bench", type=Path, default=ROOT / "build/release/bench", help="the compiled bench.c")
+    parser.add_argument("--dir", type=Path, default=ROOT / "build/bench", help="where the tables are made")
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    if options.reps < 3:
+        parser.error("--reps must be at least 3: a median of fewer says nothing")
+    if options.limit_mb:
+        save("stream.json", stream(options.bench, options.dir, options.rows, options.limit_mb))
+    else:
+        results = compare(options.bench, options.dir, options.rows, options.reps)
+        save("latest.json", results)
+        print("\n" + comparison_table(results))
+    save("machine.json", machine())
+    if options.markdown:
+        write_markdown(options.markdown)
+
+
+main()

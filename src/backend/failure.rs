@@ -1,0 +1,99 @@
+//! LanceDB's failures as ours: the one place that knows its error types.
+
+use lance::Error as LanceError;
+use lancedb::Error as DbError;
+use object_store::Error as StoreError;
+
+use crate::error::{Error, Status};
+
+/// `what` says what was being done, to which table of which store.
+pub fn from_lancedb(cause: DbError, what: impl FnOnce() -> String) -> Error {
+    let status = match &cause {
+        DbError::TableNotFound { .. } | DbError::DatabaseNotFound { .. } => Status::NotFound,
+        DbError::TableAlreadyExists { .. } | DbError::DatabaseAlreadyExists { .. } => Status::AlreadyExists,
+        DbError::InvalidTableName { .. } | DbError::InvalidInput { .. } => Status::InvalidArgument,
+        DbError::TableCorrupted { .. } => Status::Corrupt,
+        DbError::Schema { .. } => Status::SchemaMismatch,
+        DbError::NotSupported { .. } => Status::Unsupported,
+        DbError::Timeout { .. } => Status::Timeout,
+        DbError::CreateDir { .. } => Status::Io,
+        _ => status_of_chain(&cause),
+    };
+    describe(status, &cause, what)
+}
+
+/// As [`from_lancedb`], for what comes from Lance itself.
+pub fn from_lance(cause: LanceError, what: impl FnOnce() -> String) -> Error {
+    let status = status_of_chain(&cause);
+    describe(status, &cause, what)
+}
+
+/// Whether the same transaction may succeed on the table's newest version.
+pub fn is_conflict(cause: &LanceError) -> bool {
+    matches!(
+        cause,
+        LanceError::CommitConflict { .. }
+            | LanceError::RetryableCommitConflict { .. }
+            | LanceError::TooMuchWriteContention { .. }
+            | LanceError::IncompatibleTransaction { .. }
+    )
+}
+
+fn describe(status: Status, cause: &(dyn std::error::Error + 'static), what: impl FnOnce() -> String) -> Error {
+    Error::new(status, format!("{}: {}", what(), first_sentence(&cause.to_string()))).caused_by(cause)
+}
+
+/// Lance appends the source location of an error to its text; that is no help to a caller.
+fn first_sentence(text: &str) -> &str {
+    let end = text.find(", /").or_else(|| text.find(", rust/")).unwrap_or(text.len());
+    text.get(..end).unwrap_or(text)
+}
+
+fn status_of_chain(cause: &(dyn std::error::Error + 'static)) -> Status {
+    let mut next = Some(cause);
+    let mut status = Status::Internal;
+    while let Some(error) = next {
+        // The innermost error that we know tells most.
+        if let Some(known) = status_of(error) {
+            status = known;
+        }
+        next = error.source();
+    }
+    status
+}
+
+fn status_of(error: &(dyn std::error::Error + 'static)) -> Option<Status> {
+    if let Some(error) = error.downcast_ref::<LanceError>() {
+        return match error {
+            LanceError::DatasetNotFound { .. } | LanceError::NotFound { .. } => Some(Status::NotFound),
+            LanceError::DatasetAlreadyExists { .. } => Some(Status::AlreadyExists),
+            LanceError::CorruptFile { .. } => Some(Status::Corrupt),
+            LanceError::SchemaMismatch { .. } | LanceError::Schema { .. } | LanceError::Arrow { .. } => {
+                Some(Status::SchemaMismatch)
+            }
+            LanceError::InvalidInput { .. } => Some(Status::InvalidArgument),
+            LanceError::NotSupported { .. } => Some(Status::Unsupported),
+            LanceError::Timeout { .. } => Some(Status::Timeout),
+            LanceError::IO { .. } => Some(Status::Io),
+            error if is_conflict(error) => Some(Status::Conflict),
+            _ => None,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return match error {
+            StoreError::NotFound { .. } => Some(Status::NotFound),
+            StoreError::AlreadyExists { .. } => Some(Status::AlreadyExists),
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Some(Status::Permission),
+            StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => Some(Status::Unsupported),
+            _ => Some(Status::Io),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+        return match error.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Some(Status::Permission),
+            std::io::ErrorKind::NotFound => Some(Status::NotFound),
+            _ => Some(Status::Io),
+        };
+    }
+    None
+}

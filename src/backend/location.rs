@@ -1,0 +1,174 @@
+//! URIs: where a store is, resolved by its scheme only, and how to show it without its secrets.
+
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::error::{Error, Result, Status};
+
+/// Where a store keeps its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// An absolute directory of this machine.
+    Directory(PathBuf),
+    /// Tables that live as long as the store and belong to it alone.
+    Memory,
+}
+
+impl Location {
+    /// Reads `uri`: a path (absolute, relative or below `~`), `file://` or `memory://`. Only a
+    /// scheme decides what is remote, so that a path may begin with anything, `db` included.
+    pub fn parse(uri: &str) -> Result<Location> {
+        if uri.is_empty() {
+            return Err(Error::invalid("the URI of the store is empty; give a directory or a URI"));
+        }
+        match uri.split_once("://") {
+            None => Ok(Location::Directory(absolute(&expand_home(uri)?)?)),
+            Some(("memory", _)) => Ok(Location::Memory),
+            Some(("local", path)) => Ok(Location::Directory(absolute(&expand_home(path)?)?)),
+            Some(("file", _)) => file_url(uri),
+            Some((scheme, _)) => Err(Error::new(
+                Status::Unsupported,
+                format!(
+                    "stores at {scheme}:// are not supported ({}); give a local directory, file:// or memory://",
+                    mask(uri)
+                ),
+            )
+            .with("uri", mask(uri))),
+        }
+    }
+
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Location::Directory(path) => Some(path),
+            Location::Memory => None,
+        }
+    }
+}
+
+fn file_url(uri: &str) -> Result<Location> {
+    let unusable = || {
+        Error::invalid(format!("{} does not name a directory of this machine; write file:///path", mask(uri)))
+            .with("uri", mask(uri))
+    };
+    let url = Url::parse(uri).map_err(|_| unusable())?;
+    url.to_file_path().map(Location::Directory).map_err(|()| unusable())
+}
+
+fn expand_home(path: &str) -> Result<PathBuf> {
+    let below = match path {
+        "~" => Some(""),
+        _ => path.strip_prefix("~/"),
+    };
+    match below {
+        None => Ok(PathBuf::from(path)),
+        Some(below) => match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+            Some(home) => Ok(PathBuf::from(home).join(below)),
+            None => Err(Error::invalid(format!("{path:?} begins with ~ but HOME is not set; give the whole path"))),
+        },
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|cause| {
+        Error::invalid(format!("{} is not a path: {cause}", path.display())).caused_by(&cause)
+    })
+}
+
+const MASK: &str = "***";
+
+/// `uri` as it may be shown: user, password and the values of the query are replaced.
+///
+/// Metaxy 0.1.11 masks user and password in the same way but leaves the query, which is where SAS
+/// tokens and API keys are.
+pub fn mask(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme == "file" || scheme == "local" {
+        return uri.to_owned();
+    }
+    let (rest, fragment) = match rest.split_once('#') {
+        Some((rest, _)) => (rest, format!("#{MASK}")),
+        None => (rest, String::new()),
+    };
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, query)) => (rest, format!("?{}", mask_query(query))),
+        None => (rest, String::new()),
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, ""),
+    };
+    let authority = match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            format!("{}:{}@{host}", masked(user), masked(password))
+        }
+        None => authority.to_owned(),
+    };
+    format!("{scheme}://{authority}{path}{query}{fragment}")
+}
+
+fn mask_query(query: &str) -> String {
+    query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((key, value)) => format!("{key}={}", masked(value)),
+            None => masked(pair).to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+fn masked(text: &str) -> &str {
+    if text.is_empty() { "" } else { MASK }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(uri: &str) -> PathBuf {
+        match Location::parse(uri).unwrap() {
+            Location::Directory(path) => path,
+            other => panic!("{uri} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_a_scheme_makes_a_uri_remote() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(directory("db_local"), here.join("db_local"));
+        assert_eq!(directory("db"), here.join("db"));
+        assert_eq!(directory("./db/../x"), here.join("db/../x"));
+        assert_eq!(directory("/a b/c"), Path::new("/a b/c"));
+        assert_eq!(Location::parse("memory://").unwrap(), Location::Memory);
+        assert_eq!(Location::parse("db://name").unwrap_err().status(), Status::Unsupported);
+    }
+
+    #[test]
+    fn home_and_file_urls_are_paths() {
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+        assert_eq!(directory("~/x"), home.join("x"));
+        assert_eq!(directory("~"), home);
+        assert!(directory("~x").ends_with("~x"));
+        assert_eq!(directory("file:///tmp/a%20b"), Path::new("/tmp/a b"));
+        assert!(Location::parse("file://host/x").is_err());
+        assert!(Location::parse("").is_err());
+    }
+
+    #[test]
+    fn secrets_are_masked_as_metaxy_does_and_in_queries_too() {
+        let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/display.json"));
+        let cases: serde_json::Value = serde_json::from_str(text).unwrap();
+        for case in cases.as_array().unwrap() {
+            let uri = case["uri"].as_str().unwrap();
+            let expected = match uri {
+                "https://u:p@h:80/x?api_key=SECRET#f" => "https://***:***@h:80/x?api_key=***#***",
+                "az://c/p?sig=SECRET" => "az://c/p?sig=***",
+                _ => case["sanitized"].as_str().unwrap(),
+            };
+            assert_eq!(mask(uri), expected);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Where tables live: a URI becomes a LanceDB database, a name in it becomes a table.
+//!
+//! The only room that names lancedb and lance. It knows nothing of features or versions: it opens,
+//! scans, stages and publishes tables, and turns LanceDB's failures into ours.
+
+mod database;
+mod failure;
+mod location;
+mod scan;
+mod session;
+mod stage;
+mod table;
+
+pub use database::Database;
+pub use location::{Location, mask};
+pub use scan::Scan;
+pub use stage::{Created, Staged};
+pub use table::Table;

@@ -1,0 +1,139 @@
+//! Reading a table: some columns of some rows, as a stream.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::Expr;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use lance::dataset::ProjectionRequest;
+use lance::dataset::scanner::{MaterializationStyle, RowAddrTreeMap};
+
+use super::table::Table;
+use crate::error::Result;
+
+/// Rows per batch that a scan gives when it is not told. LanceDB's own default of 1024 makes scans
+/// ten times slower.
+const BATCH_ROWS: usize = 8192;
+
+/// Fetching rows one by one is faster than scanning when they are less than one in this many.
+const TAKE_SHARE: usize = 20;
+
+/// Chunks of rows that are fetched at a time.
+const TAKES: usize = 2;
+
+/// What a scan may hold in buffers of its own.
+const BUFFER_BYTES: u64 = 64 << 20;
+
+/// A set of rows of one table version, by their place in its files.
+#[derive(Clone, Debug, Default)]
+struct RowAddresses(RowAddrTreeMap);
+
+impl FromIterator<u64> for RowAddresses {
+    fn from_iter<I: IntoIterator<Item = u64>>(addresses: I) -> Self {
+        RowAddresses(addresses.into_iter().collect())
+    }
+}
+
+/// A scan to be; nothing is read before [`Scan::stream`].
+#[derive(Clone)]
+pub struct Scan {
+    table: Table,
+    columns: Vec<String>,
+    predicate: Option<Expr>,
+    rows: Option<RowAddresses>,
+    batch_rows: usize,
+    address: bool,
+    limit: Option<u64>,
+}
+
+impl Scan {
+    /// The column that [`Scan::with_address`] adds: the row's place in the table's files.
+    pub const ADDRESS: &'static str = lance_core::ROW_ADDR;
+
+    pub(super) fn new(table: Table, columns: Vec<String>) -> Scan {
+        Scan { table, columns, predicate: None, rows: None, batch_rows: BATCH_ROWS, address: false, limit: None }
+    }
+
+    #[must_use]
+    pub fn filter(mut self, predicate: Option<Expr>) -> Scan {
+        self.predicate = predicate;
+        self
+    }
+
+    fn only(mut self, rows: RowAddresses) -> Scan {
+        self.rows = Some(rows);
+        self
+    }
+
+    #[must_use]
+    pub fn batch_rows(mut self, rows: Option<usize>) -> Scan {
+        self.batch_rows = rows.unwrap_or(BATCH_ROWS);
+        self
+    }
+
+    #[must_use]
+    pub fn with_address(mut self) -> Scan {
+        self.address = true;
+        self
+    }
+
+    #[must_use]
+    pub fn limit(mut self, rows: Option<u64>) -> Scan {
+        self.limit = rows;
+        self
+    }
+
+    /// Reads the rows at `addresses`, which are sorted, and no others.
+    pub async fn rows(self, addresses: Vec<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let table_rows = self.table.rows().await?;
+        if addresses.len().saturating_mul(TAKE_SHARE) > table_rows {
+            return self.only(addresses.into_iter().collect()).stream().await;
+        }
+        let Scan { table, columns, batch_rows, .. } = self;
+        let projection = Arc::new(
+            table.dataset.schema().project(&columns).map_err(|cause| table.failed("read", cause))?,
+        );
+        let chunks: Vec<Vec<u64>> = addresses.chunks(batch_rows).map(<[u64]>::to_vec).collect();
+        let taken = futures::stream::iter(chunks).map(move |chunk| {
+            let (table, projection) = (table.clone(), projection.clone());
+            async move {
+                let rows = table.dataset.take_rows(&chunk, ProjectionRequest::Schema(projection)).await;
+                rows.map_err(|cause| table.failed("read", cause))
+            }
+        });
+        Ok(taken.buffered(TAKES).boxed())
+    }
+
+    /// Starts reading; batches come in the order in which rows were appended.
+    pub async fn stream(self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let table = self.table.clone();
+        let failed = |cause| table.failed("read", cause);
+        let mut scanner = self.table.dataset.scan();
+        if self.columns.is_empty() {
+            scanner.empty_project().map_err(failed)?;
+        } else {
+            scanner.project(&self.columns).map_err(failed)?;
+        }
+        if self.address {
+            scanner.with_row_address();
+        }
+        if let Some(predicate) = self.predicate {
+            scanner.filter_expr(predicate);
+            scanner.prefilter(true);
+        }
+        if let Some(RowAddresses(rows)) = self.rows {
+            scanner.with_physical_row_addr_prefilter(rows);
+            // Which rows come is known: fetching a column row by row would be slower.
+            scanner.materialization_style(MaterializationStyle::AllEarly);
+        }
+        scanner.batch_size(self.batch_rows);
+        scanner.io_buffer_size(BUFFER_BYTES);
+        scanner.scan_in_order(true);
+        if let Some(limit) = self.limit {
+            scanner.limit(Some(i64::try_from(limit).unwrap_or(i64::MAX)), None).map_err(failed)?;
+        }
+        let stream = scanner.try_into_stream().await.map_err(failed)?;
+        Ok(stream.map(move |batch| batch.map_err(|cause| table.failed("read", cause))).boxed())
+    }
+}

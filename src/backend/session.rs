@@ -1,0 +1,37 @@
+//! LanceDB's caches: one capped session for all stores that ask for the same size.
+//!
+//! Without a session of our own every connection brings caches of 6 and 1 GiB, which grow with
+//! every version of every table that is touched.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use lancedb::{ObjectStoreRegistry, Session};
+
+use crate::error::{Error, Result, Status};
+use crate::process::PerProcess;
+
+type Pool = Mutex<HashMap<u64, Weak<Session>>>;
+
+static POOL: PerProcess<Pool> = PerProcess::new();
+
+/// The session whose caches hold at most `cache_bytes`, shared by all who hold it.
+pub fn shared(cache_bytes: u64) -> Result<Arc<Session>> {
+    let pool = POOL.get().ok_or_else(|| {
+        Error::new(Status::Forked, "too many nested forks; open stores in a process started by exec")
+    })?;
+    let mut pool = pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(session) = pool.get(&cache_bytes).and_then(Weak::upgrade) {
+        return Ok(session);
+    }
+    let session = private(cache_bytes);
+    pool.retain(|_, session| session.strong_count() > 0);
+    pool.insert(cache_bytes, Arc::downgrade(&session));
+    Ok(session)
+}
+
+/// A session that nobody else uses.
+pub fn private(cache_bytes: u64) -> Arc<Session> {
+    let half = usize::try_from(cache_bytes / 2).unwrap_or(usize::MAX);
+    Arc::new(Session::new(half, half, Arc::new(ObjectStoreRegistry::default())))
+}

@@ -1,0 +1,182 @@
+//! The one error of the library: a status, a sentence, the facts behind it and its causes.
+//!
+//! An error is built where the facts are known, so that its message can say what was wrong, with
+//! which value, and what to do about it. The C layer only carries it across.
+
+use std::fmt;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What kind of failure an [`Error`] is.
+///
+/// The numbers are part of the ABI: they are never changed and never used again for another
+/// meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Status {
+    Ok = 0,
+    InvalidArgument = 1,
+    InvalidHandle = 2,
+    InvalidState = 3,
+    NotFound = 4,
+    AlreadyExists = 5,
+    Unsupported = 6,
+    SchemaMismatch = 7,
+    Conflict = 8,
+    Unavailable = 9,
+    Permission = 10,
+    Corrupt = 11,
+    Io = 12,
+    Cancelled = 13,
+    Timeout = 14,
+    Busy = 15,
+    Reentrant = 16,
+    Forked = 17,
+    Panic = 18,
+    Internal = 19,
+}
+
+impl Status {
+    pub const ALL: [Status; 20] = [
+        Status::Ok,
+        Status::InvalidArgument,
+        Status::InvalidHandle,
+        Status::InvalidState,
+        Status::NotFound,
+        Status::AlreadyExists,
+        Status::Unsupported,
+        Status::SchemaMismatch,
+        Status::Conflict,
+        Status::Unavailable,
+        Status::Permission,
+        Status::Corrupt,
+        Status::Io,
+        Status::Cancelled,
+        Status::Timeout,
+        Status::Busy,
+        Status::Reentrant,
+        Status::Forked,
+        Status::Panic,
+        Status::Internal,
+    ];
+
+    pub fn code(self) -> i32 {
+        self as i32
+    }
+
+    /// The name of the constant in `metaxy.h`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "METAXY_OK",
+            Status::InvalidArgument => "METAXY_INVALID_ARGUMENT",
+            Status::InvalidHandle => "METAXY_INVALID_HANDLE",
+            Status::InvalidState => "METAXY_INVALID_STATE",
+            Status::NotFound => "METAXY_NOT_FOUND",
+            Status::AlreadyExists => "METAXY_ALREADY_EXISTS",
+            Status::Unsupported => "METAXY_UNSUPPORTED",
+            Status::SchemaMismatch => "METAXY_SCHEMA_MISMATCH",
+            Status::Conflict => "METAXY_CONFLICT",
+            Status::Unavailable => "METAXY_UNAVAILABLE",
+            Status::Permission => "METAXY_PERMISSION",
+            Status::Corrupt => "METAXY_CORRUPT",
+            Status::Io => "METAXY_IO",
+            Status::Cancelled => "METAXY_CANCELLED",
+            Status::Timeout => "METAXY_TIMEOUT",
+            Status::Busy => "METAXY_BUSY",
+            Status::Reentrant => "METAXY_REENTRANT",
+            Status::Forked => "METAXY_FORKED",
+            Status::Panic => "METAXY_PANIC",
+            Status::Internal => "METAXY_INTERNAL",
+        }
+    }
+}
+
+/// A failure, with everything a caller may want to show or decide by.
+#[derive(Clone, Debug)]
+pub struct Error {
+    status: Status,
+    message: String,
+    details: Vec<(&'static str, String)>,
+    causes: Vec<String>,
+    retryable: bool,
+}
+
+impl Error {
+    /// `message` says what was wrong, with which value, and what to do.
+    pub fn new(status: Status, message: impl Into<String>) -> Self {
+        Error {
+            status,
+            message: message.into(),
+            details: Vec::new(),
+            causes: Vec::new(),
+            retryable: matches!(status, Status::Conflict | Status::Unavailable | Status::Busy),
+        }
+    }
+
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Error::new(Status::InvalidArgument, message)
+    }
+
+    /// Adds a fact under a stable key such as `store`, `feature`, `column`, `option`, `uri`. The
+    /// innermost statement of a fact stands: a key that is already there keeps its value.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        if self.detail(key).is_none() {
+            self.details.push((key, value.to_string()));
+        }
+        self
+    }
+
+    /// Records `cause` and everything below it, outermost first.
+    #[must_use]
+    pub fn caused_by(mut self, cause: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(cause);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if self.causes.last() != Some(&text) {
+                self.causes.push(text);
+            }
+            next = error.source();
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
+        self
+    }
+
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub fn details(&self) -> &[(&'static str, String)] {
+        &self.details
+    }
+
+    pub fn detail(&self, key: &str) -> Option<&str> {
+        self.details.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
+    }
+
+    pub fn causes(&self) -> &[String] {
+        &self.causes
+    }
+
+    /// Whether the same call may succeed when it is simply made again.
+    pub fn is_retryable(&self) -> bool {
+        self.retryable
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

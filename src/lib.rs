@@ -1,0 +1,18 @@
+//! libmetaxy: a metadata store for multimodal data pipelines, on LanceDB tables, behind a C ABI.
+//!
+//! A call is one straight corridor: `ffi` decodes the pointers of the C caller, [`store`] knows
+//! what the call means, [`feature`] and [`versioning`] compute, [`backend`] is the only place that
+//! talks to LanceDB. Arrows point downwards only.
+
+#![deny(unsafe_code)]
+
+pub mod backend;
+pub mod error;
+pub mod feature;
+//pub mod ffi;
+pub mod log;
+pub mod process;
+pub mod store;
+pub mod versioning;
+
+pub use error::{Error, Result, Status};

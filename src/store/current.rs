@@ -1,0 +1,282 @@
+//! Which rows of a table are current: of each sample the latest, unless it is a tombstone.
+//!
+//! Only the id columns, two times and the columns that a filter names are read for that. A row costs
+//! 32 bytes; the other columns are read afterwards, and only of the rows that remain.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt64Type};
+use datafusion::logical_expr::Expr;
+use futures::{StreamExt, TryStreamExt};
+use hashbrown::HashTable;
+
+use super::context::Call;
+use super::filter::Filter;
+use super::identity::Identity;
+use super::system_columns as system;
+use crate::backend::{Scan, Table};
+use crate::error::{Error, Result, Status};
+
+/// Which rows are asked for.
+pub struct Selection {
+    pub id_columns: Vec<String>,
+    /// Rows of other versions of the feature are not looked at.
+    pub feature_version: Option<String>,
+    /// Also samples whose latest row is a tombstone.
+    pub deleted: bool,
+    /// Filters on id columns, which say the same of every row of a sample: they may go first.
+    pub on_ids: Option<Expr>,
+    /// Filters that are asked of the latest row of each sample only.
+    pub on_latest: Vec<Filter>,
+}
+
+/// The rows that are current.
+#[derive(Debug)]
+pub enum Current {
+    /// All rows of the table.
+    All,
+    /// These, in the order in which they were appended.
+    Rows(Vec<u64>),
+}
+
+/// Row groups that are told apart by the first bits of their sample; each fits into a cache.
+const PARTS: usize = 64;
+
+/// Batches whose samples are computed at the same time.
+const PARALLEL: usize = 4;
+
+const BATCH_ROWS: usize = 32 * 1024;
+
+/// Set in an address when the row is a tombstone that is not asked for, or does not pass the
+/// filters; a fragment number has no use for the bit.
+const UNWANTED: u64 = 1 << 63;
+
+#[derive(Clone, Copy)]
+struct Row {
+    sample: u128,
+    time: i64,
+    address: u64,
+}
+
+impl Selection {
+    /// Finds the current rows of `table`. Of rows with the same time, the one appended last wins.
+    pub async fn find(self, table: &Table, call: &Call) -> Result<Current> {
+        let schema = table.schema();
+        let columns = self.columns(&schema);
+        let types = self
+            .id_columns
+            .iter()
+            .map(|name| schema.field_with_name(name).map(|field| field.data_type().clone()))
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|_| self.missing_id(table, &schema))?;
+        let identity = Identity::new(&types).map_err(|cause| unusable(table, &cause))?;
+        let all_rows = table.rows().await?;
+        let stream =
+            table.scan(columns).filter(self.on_ids.clone()).batch_rows(Some(BATCH_ROWS)).with_address().stream().await?;
+        let reader = Arc::new(Reader { selection: self, identity, table: table.clone() });
+        let mut batches = stream
+            .map(|batch| {
+                let reader = reader.clone();
+                async move {
+                    let batch = batch?;
+                    let read = tokio::spawn(async move { reader.rows(&batch) });
+                    read.await.map_err(|cause| Error::new(Status::Internal, format!("reading ids failed: {cause}")))?
+                }
+            })
+            .buffered(PARALLEL);
+        let mut parts: Vec<Vec<Row>> = vec![Vec::new(); PARTS];
+        while let Some(rows) = call.run(batches.try_next()).await? {
+            for row in rows {
+                if let Some(part) = parts.get_mut((row.sample >> 122) as usize % PARTS) {
+                    part.push(row);
+                }
+            }
+        }
+        let mut survivors = futures::stream::iter(parts)
+            .map(|part| tokio::task::spawn_blocking(move || latest(part)))
+            .buffer_unordered(PARALLEL);
+        let mut addresses: Vec<u64> = Vec::new();
+        while let Some(part) = survivors.next().await {
+            let part = part.map_err(|cause| Error::new(Status::Internal, format!("comparing ids failed: {cause}")))?;
+            addresses.extend(part);
+        }
+        if addresses.len() == all_rows {
+            return Ok(Current::All);
+        }
+        addresses.sort_unstable();
+        Ok(Current::Rows(addresses))
+    }
+
+    fn columns(&self, schema: &SchemaRef) -> Vec<String> {
+        let mut columns = self.id_columns.clone();
+        let times = [system::UPDATED_AT, system::DELETED_AT].map(str::to_owned);
+        let version = self.feature_version.as_ref().map(|_| system::FEATURE_VERSION.to_owned());
+        let filtered = self.on_latest.iter().flat_map(|filter| filter.columns().into_iter().map(|name| name.to_string()));
+        for column in times.into_iter().chain(version).chain(filtered) {
+            // Tables of the first releases of Metaxy have no times.
+            if !columns.contains(&column) && schema.column_with_name(&column).is_some() {
+                columns.push(column);
+            }
+        }
+        columns
+    }
+
+    fn missing_id(&self, table: &Table, schema: &SchemaRef) -> Error {
+        let present: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        Error::new(
+            Status::SchemaMismatch,
+            format!(
+                "the table {} lacks an id column of its feature ({}); it has: {}",
+                table.name(),
+                self.id_columns.join(", "),
+                present.join(", ")
+            ),
+        )
+        .with("table", table.name())
+    }
+}
+
+/// Turns batches of a scan into [`Row`]s.
+struct Reader {
+    selection: Selection,
+    identity: Identity,
+    table: Table,
+}
+
+impl Reader {
+    fn rows(&self, batch: &RecordBatch) -> Result<Vec<Row>> {
+        let failed = |cause| unusable(&self.table, &cause);
+        let ids = self
+            .selection
+            .id_columns
+            .iter()
+            .filter_map(|name| batch.column_by_name(name).cloned())
+            .collect::<Vec<ArrayRef>>();
+        let mut samples = Vec::with_capacity(batch.num_rows());
+        self.identity.append(&ids, &mut samples).map_err(failed)?;
+        let updated = self.time(batch, system::UPDATED_AT)?;
+        let deleted = self.time(batch, system::DELETED_AT)?;
+        let of_version = self.of_version(batch)?;
+        let passing = self.passing(batch)?;
+        let Some(addresses) = batch.column_by_name(Scan::ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>())
+        else {
+            return Err(Error::new(Status::Internal, "a scan did not give the addresses of its rows"));
+        };
+        let mut rows = Vec::with_capacity(samples.len());
+        for (row, (sample, address)) in samples.into_iter().zip(addresses.values()).enumerate() {
+            if of_version.as_ref().is_some_and(|version| !is_true(version, row)) {
+                continue;
+            }
+            let deleted_at = deleted.as_ref().and_then(|times| value(times, row));
+            let time = deleted_at.or_else(|| updated.as_ref().and_then(|times| value(times, row))).unwrap_or(i64::MIN);
+            let unwanted = (deleted_at.is_some() && !self.selection.deleted)
+                || passing.iter().any(|filter| !is_true(filter, row));
+            let address = if unwanted { address | UNWANTED } else { *address };
+            rows.push(Row { sample, time, address });
+        }
+        Ok(rows)
+    }
+
+    fn time(&self, batch: &RecordBatch, column: &str) -> Result<Option<ArrayRef>> {
+        let Some(times) = batch.column_by_name(column) else { return Ok(None) };
+        // Whatever the unit and zone of an older table, its microseconds compare.
+        cast(times, &system::timestamp())
+            .and_then(|times| cast(&times, &DataType::Int64))
+            .map(Some)
+            .map_err(|cause| unusable(&self.table, &cause))
+    }
+
+    fn of_version(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
+        let Some(version) = &self.selection.feature_version else { return Ok(None) };
+        let Some(versions) = batch.column_by_name(system::FEATURE_VERSION) else { return Ok(None) };
+        let versions = cast(versions, &DataType::LargeUtf8).map_err(|cause| unusable(&self.table, &cause))?;
+        let same = versions.as_string::<i64>().iter().map(|found| Some(found == Some(version.as_str())));
+        Ok(Some(same.collect()))
+    }
+
+    fn passing(&self, batch: &RecordBatch) -> Result<Vec<BooleanArray>> {
+        self.selection.on_latest.iter().map(|filter| filter.matches(batch)).collect()
+    }
+}
+
+/// The wanted addresses among the latest rows of each sample.
+fn latest(rows: Vec<Row>) -> Vec<u64> {
+    let mut newest: Vec<Row> = Vec::with_capacity(rows.len());
+    let mut places: HashTable<u32> = HashTable::with_capacity(rows.len());
+    // The top bits chose the part; the low ones are as good as random.
+    let hash = |sample: u128| sample as u64;
+    for row in rows {
+        let found = places.find(hash(row.sample), |place| {
+            newest.get(*place as usize).is_some_and(|other| other.sample == row.sample)
+        });
+        match found.and_then(|place| newest.get_mut(*place as usize)) {
+            // Rows come in the order of appending, so that a later row wins a tie.
+            Some(other) if other.time <= row.time => *other = row,
+            Some(_) => {}
+            None => {
+                let place = newest.len() as u32;
+                newest.push(row);
+                places.insert_unique(hash(row.sample), place, |place| {
+                    newest.get(*place as usize).map_or(0, |other| hash(other.sample))
+                });
+            }
+        }
+    }
+    newest.into_iter().map(|row| row.address).filter(|address| address & UNWANTED == 0).collect()
+}
+
+fn value(times: &ArrayRef, row: usize) -> Option<i64> {
+    let times = times.as_primitive_opt::<Int64Type>()?;
+    times.is_valid(row).then(|| times.value(row))
+}
+
+fn is_true(flags: &BooleanArray, row: usize) -> bool {
+    flags.is_valid(row) && flags.value(row)
+}
+
+fn unusable(table: &Table, cause: &arrow::error::ArrowError) -> Error {
+    Error::new(Status::SchemaMismatch, format!("the rows of the table {} cannot be compared: {cause}", table.name()))
+        .caused_by(cause)
+        .with("table", table.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_latest_row_of_each_sample_wins_and_the_last_of_equals(
+            rows in proptest::collection::vec((0_u128..6, 0_i64..4, proptest::bool::ANY), 0..60)
+        ) {
+            let rows: Vec<Row> = rows
+                .iter()
+                .enumerate()
+                .map(|(address, (sample, time, unwanted))| Row {
+                    sample: *sample,
+                    time: *time,
+                    address: address as u64 | if *unwanted { UNWANTED } else { 0 },
+                })
+                .collect();
+            let mut expected: Vec<u64> = rows
+                .iter()
+                .enumerate()
+                .filter(|(place, row)| {
+                    rows.iter().enumerate().all(|(other_place, other)| {
+                        other.sample != row.sample || (other.time, other_place) <= (row.time, *place)
+                    })
+                })
+                .map(|(_, row)| row.address)
+                .filter(|address| address & UNWANTED == 0)
+                .collect();
+            expected.sort_unstable();
+            let mut found = latest(rows);
+            found.sort_unstable();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

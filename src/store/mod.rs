@@ -1,0 +1,25 @@
+//! What the calls mean: a store of features, opened, written and read.
+//!
+//! One file per operation. Everything a C function does is done here first, under the same name, so
+//! that every behaviour can be had and tested from Rust.
+
+pub mod context;
+pub mod options;
+pub mod runtime;
+
+mod conform;
+mod current;
+mod define;
+mod duplicates;
+mod filter;
+mod identity;
+mod incoming;
+mod open;
+mod read;
+mod settings;
+mod system_columns;
+mod write;
+
+pub use open::Store;
+pub use read::{ReadRequest, RowStream};
+pub use write::Writer;

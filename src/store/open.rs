@@ -1,0 +1,132 @@
+//! Opening and closing a store, and what it is made of.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+
+use super::context::Call;
+use super::options::{CACHE_BYTES, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
+use super::runtime::Runtime;
+use super::settings::Settings;
+use crate::backend::{Database, Location, mask};
+use crate::error::{Error, Result, Status};
+use crate::feature::{Graph, check_project_name};
+
+/// A metadata store: one database and the graph of the features that are known in it. Clones are
+/// the same store.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    display: String,
+    writable: bool,
+    project: Option<String>,
+    materialization_id: Option<String>,
+    settings: Settings,
+    graph: RwLock<Arc<Graph>>,
+    closed: AtomicBool,
+    database: Database,
+    // Last, so that the threads outlive what runs on them.
+    runtime: Runtime,
+}
+
+impl Store {
+    /// Opens the store at `uri`. For writing, its directory is made if it is missing; the database
+    /// itself is connected on first use.
+    pub fn open(uri: &str, options: &Options, call: &Call) -> Result<Store> {
+        call.check()?;
+        options.check_scope("open")?;
+        let location = Location::parse(uri)?;
+        let writable = options.get(MODE)? != Some("read");
+        let display = match options.get(NAME)? {
+            Some(name) => format!("[{name}] {}", mask(uri)),
+            None => mask(uri),
+        };
+        let project = options.get(PROJECT)?.map(str::to_owned);
+        if let Some(project) = &project {
+            check_project_name(project)?;
+        }
+        let cache_bytes = options.integer(CACHE_BYTES)?.unwrap_or_default();
+        let runtime = Runtime::acquire()?;
+        let database = Database::new(location, &display, cache_bytes, writable)?;
+        Ok(Store(Arc::new(Inner {
+            writable,
+            project,
+            materialization_id: options.get(MATERIALIZATION_ID)?.map(str::to_owned),
+            settings: Settings::from_options(options)?,
+            graph: RwLock::default(),
+            closed: AtomicBool::new(false),
+            database,
+            display,
+            runtime,
+        })))
+    }
+
+    /// Ends the store: later calls fail, streams that it gave go on. Closing twice is no error.
+    pub fn close(&self) -> Result<()> {
+        self.0.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Name and URI for people, without secrets.
+    pub fn display(&self) -> String {
+        self.0.display.clone()
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(super) fn project(&self) -> Option<&str> {
+        self.0.project.as_deref()
+    }
+
+    pub(super) fn materialization_id(&self) -> Option<&str> {
+        self.0.materialization_id.as_deref()
+    }
+
+    /// The features as they are defined now; later definitions do not change it.
+    pub(super) fn graph(&self) -> Arc<Graph> {
+        self.0.graph.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Replaces the graph by what `change` makes of it, unless that fails.
+    pub(super) fn change_graph(&self, change: impl FnOnce(&Graph) -> Result<Graph>) -> Result<()> {
+        let mut graph = self.0.graph.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *graph = Arc::new(change(&graph)?);
+        Ok(())
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(self.located(Error::new(
+                Status::InvalidState,
+                format!("the store {} is closed; open it again", self.0.display),
+            )));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if !self.0.writable {
+            return Err(self.located(Error::new(
+                Status::InvalidState,
+                format!("the store {} is open for reading only; open it with mode=write", self.0.display),
+            )));
+        }
+        Ok(())
+    }
+
+    /// `error` with the store it is about.
+    pub(super) fn located(&self, error: Error) -> Error {
+        error.with("store", &self.0.display)
+    }
+}

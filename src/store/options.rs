@@ -1,0 +1,221 @@
+//! Options: strings by name, known to the library itself, so that a wrong one is told at once.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+/// What an option's value must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Integer,
+    Choice(&'static [&'static str]),
+}
+
+impl Kind {
+    pub fn name(self) -> String {
+        match self {
+            Kind::Text => "text".into(),
+            Kind::Integer => "integer".into(),
+            Kind::Choice(values) => values.join("|"),
+        }
+    }
+}
+
+/// One option that the library understands.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    pub key: &'static str,
+    pub kind: Kind,
+    /// The calls that read it: `open`, `write`.
+    pub scope: &'static str,
+    /// Empty when there is none.
+    pub default: &'static str,
+    pub description: &'static str,
+}
+
+pub const MODE: &str = "mode";
+pub const NAME: &str = "name";
+pub const PROJECT: &str = "project";
+pub const HASH_ALGORITHM: &str = "hash.algorithm";
+pub const HASH_TRUNCATION_LENGTH: &str = "hash.truncation_length";
+pub const MATERIALIZATION_ID: &str = "materialization_id";
+pub const CACHE_BYTES: &str = "cache.bytes";
+pub const WRITE_DUPLICATES: &str = "write.duplicates";
+
+/// Every option, in the order in which they are listed.
+pub const KNOWN: &[Known] = &[
+    Known {
+        key: MODE,
+        kind: Kind::Choice(&["write", "read"]),
+        scope: "open",
+        default: "write",
+        description: "write creates the directory and allows writing; read refuses every write",
+    },
+    Known {
+        key: NAME,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "what messages call the store; its masked URI when absent",
+    },
+    Known {
+        key: PROJECT,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "the project whose version is stamped on written rows; the only project of the defined \
+                      features when absent",
+    },
+    Known {
+        key: HASH_ALGORITHM,
+        kind: Kind::Choice(&["xxhash64", "xxhash32", "xxh3_64", "wyhash", "sha256", "md5"]),
+        scope: "open",
+        default: "",
+        description: "how samples are hashed; what the store's tables use when absent, xxhash64 in an empty store",
+    },
+    Known {
+        key: HASH_TRUNCATION_LENGTH,
+        kind: Kind::Integer,
+        scope: "open",
+        default: "",
+        description: "characters kept of every hash, at least 8; what the store's tables use when absent, all \
+                      in an empty store",
+    },
+    Known {
+        key: MATERIALIZATION_ID,
+        kind: Kind::Text,
+        scope: "open, write",
+        default: "",
+        description: "the run that rows are stamped with; that of the write goes before that of the store",
+    },
+    Known {
+        key: CACHE_BYTES,
+        kind: Kind::Integer,
+        scope: "open",
+        default: "67108864",
+        description: "the most that the metadata cache may hold, in bytes; stores with the same value share one",
+    },
+    Known {
+        key: WRITE_DUPLICATES,
+        kind: Kind::Choice(&["error", "last"]),
+        scope: "write",
+        default: "error",
+        description: "what an id that occurs twice in one write means: an error, or that its last row is kept",
+    },
+];
+
+/// A set of options, each checked when it is set.
+#[derive(Clone, Debug, Default)]
+pub struct Options(BTreeMap<&'static str, String>);
+
+impl Options {
+    pub fn new() -> Self {
+        Options::default()
+    }
+
+    /// Sets an option, or takes it back with `None`.
+    pub fn set(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+        let known = find(key)?;
+        match value {
+            Some(value) => {
+                check(known, value)?;
+                self.0.insert(known.key, value.to_owned());
+            }
+            None => {
+                self.0.remove(known.key);
+            }
+        }
+        Ok(())
+    }
+
+    /// The value that was set, else the default, else `None`.
+    pub fn get(&self, key: &str) -> Result<Option<&str>> {
+        let known = find(key)?;
+        Ok(self.0.get(known.key).map(String::as_str).or(Some(known.default).filter(|value| !value.is_empty())))
+    }
+
+    pub fn integer(&self, key: &str) -> Result<Option<u64>> {
+        self.get(key)?.map(|value| parse_integer(key, value)).transpose()
+    }
+
+    /// Fails if an option is set that `call` does not read, rather than ignoring it.
+    pub fn check_scope(&self, call: &str) -> Result<()> {
+        for known in KNOWN {
+            if self.0.contains_key(known.key) && !known.scope.split(", ").any(|scope| scope == call) {
+                return Err(Error::invalid(format!(
+                    "the option {} is not one of {call}; it is read by: {}",
+                    known.key, known.scope
+                ))
+                .with("option", known.key));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn find(key: &str) -> Result<&'static Known> {
+    if let Some(known) = KNOWN.iter().find(|known| known.key == key) {
+        return Ok(known);
+    }
+    let nearest = KNOWN
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(a.key, key).total_cmp(&strsim::jaro_winkler(b.key, key)))
+        .map_or("", |known| known.key);
+    Err(Error::invalid(format!(
+        "there is no option {key:?}; the nearest is {nearest}, and metaxy_options_list lists them all"
+    ))
+    .with("option", key))
+}
+
+fn check(known: &Known, value: &str) -> Result<()> {
+    match known.kind {
+        Kind::Text => Ok(()),
+        Kind::Integer => parse_integer(known.key, value).map(drop),
+        Kind::Choice(values) if values.contains(&value) => Ok(()),
+        Kind::Choice(values) => Err(Error::invalid(format!(
+            "the option {} cannot be {value:?}; it is one of: {}",
+            known.key,
+            values.join(", ")
+        ))
+        .with("option", known.key)),
+    }
+}
+
+fn parse_integer(key: &str, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| {
+        Error::invalid(format!("the option {key} must be a whole number that is not negative, not {value:?}"))
+            .with("option", key)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_options_name_the_nearest() {
+        let error = Options::new().set("hash.algoritm", Some("md5")).unwrap_err();
+        assert!(error.message().contains(HASH_ALGORITHM), "{error}");
+        assert_eq!(error.detail("option"), Some("hash.algoritm"));
+    }
+
+    #[test]
+    fn values_are_checked_when_set() {
+        let mut options = Options::new();
+        assert!(options.set(MODE, Some("append")).is_err());
+        assert!(options.set(CACHE_BYTES, Some("-1")).is_err());
+        options.set(MODE, Some("read")).unwrap();
+        assert_eq!(options.get(MODE).unwrap(), Some("read"));
+        options.set(MODE, None).unwrap();
+        assert_eq!(options.get(MODE).unwrap(), Some("write"));
+    }
+
+    #[test]
+    fn an_option_of_another_call_is_not_ignored() {
+        let mut options = Options::new();
+        options.set(WRITE_DUPLICATES, Some("last")).unwrap();
+        assert!(options.check_scope("open").is_err());
+        options.check_scope("write").unwrap();
+    }
+}

@@ -1,0 +1,378 @@
+"""One case of the interoperability tests: Python Metaxy and libmetaxy over the same directory.
+
+    interop.py CASE LIBRARY DIRECTORY
+
+A case is a function below; it fails by raising. tests/it/interop.rs runs them all.
+"""
+import datetime
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+warnings.simplefilter("ignore")
+
+import lance
+import narwhals as nw
+import polars as pl
+import pyarrow as pa
+from metaxy import HashAlgorithm
+from metaxy.ext.lancedb import LanceDBMetadataStore
+
+import features
+from features import CROP, HYPHEN, JOINED, PAIR, VIDEO
+from metaxy_c import Library, MetaxyError
+
+IDS = ["", "a", "žluťoučký kůň 🐎", "日本/東京", "it's | a \"pipe\"", "trailing space ", "z" * 2000]
+PYTHON_HASHING = {"hash__algorithm": "xxhash32", "hash__truncation_length": 8}
+NOON = datetime.datetime(2026, 2, 28, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
+
+
+# ---- rows ----
+
+
+def by_field(ids: list, tag: str, *fields: str) -> pl.Series:
+    return pl.Series([{field: f"{tag}-{field}-{i}" for field in fields} for i in range(len(ids))])
+
+
+def videos(ids: list[str], tag: str) -> pl.DataFrame:
+    """One column of every kind that users have; the second row has nulls wherever it can."""
+    count = len(ids)
+    holes = [i % 3 != 1 for i in range(count)]
+
+    def column(values: list, dtype) -> pl.Series:
+        return pl.Series([value if there else None for value, there in zip(values, holes)], dtype=dtype)
+
+    return pl.DataFrame(
+        {
+            "id": pl.Series(ids, dtype=pl.String),
+            "path": column([f"s3://b/{tag}/{i}" if i else "" for i in range(count)], pl.String),
+            "size": column([i * 10**12 - 1 for i in range(count)], pl.Int64),
+            "score": column([i / 3 for i in range(count)], pl.Float64),
+            "ok": column([i % 2 == 0 for i in range(count)], pl.Boolean),
+            "tags": column([["x", None, f"é{i}"][: i % 4] for i in range(count)], pl.List(pl.String)),
+            "shape": column([[i, i * 2] for i in range(count)], pl.List(pl.Int64)),
+            "taken": column([NOON + datetime.timedelta(seconds=i) for i in range(count)], pl.Datetime("us", "UTC")),
+            "day": column([NOON.date()] * count, pl.Date),
+            "camera": column([{"make": "m", "iso": i} for i in range(count)], pl.Struct({"make": pl.String, "iso": pl.Int32})),
+            "unknown": pl.Series([None] * count, dtype=pl.Null),
+            "metaxy_provenance_by_field": by_field(ids, tag, "audio", "frames"),
+        }
+    )
+
+
+def pairs(cameras: list[str], frames: list[int], tag: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "frame": pl.Series(frames, dtype=pl.Int64),
+            "camera": cameras,
+            "metaxy_provenance_by_field": by_field(frames, tag, "default"),
+        }
+    )
+
+
+def tracks(ids: list[str], tag: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "id": ids,
+            "codec": [f"{tag}-opus"] * len(ids),
+            "metaxy_provenance_by_field": by_field(ids, tag, "audio_french", "audio_english"),
+        }
+    )
+
+
+# ---- the Python side ----
+
+
+def python_store(directory: Path, algorithm: str = "xxhash32") -> LanceDBMetadataStore:
+    return LanceDBMetadataStore(str(directory), hash_algorithm=HashAlgorithm(algorithm))
+
+
+def python_write(directory: Path, feature: str, rows, algorithm: str = "xxhash32", **more) -> None:
+    with python_store(directory, algorithm).open("w") as store:
+        store.write(feature, rows, **more)
+
+
+def python_read(directory: Path, feature: str, algorithm: str = "xxhash32", **request) -> pa.Table:
+    with python_store(directory, algorithm) as store:
+        rows = arrow(store.read(feature, **request).collect().to_native())
+    # Metaxy stores what is left over from joining system columns; it is no data of anybody's.
+    return rows.select([name for name in rows.column_names if not name.endswith("_right")])
+
+
+def arrow(rows: pl.DataFrame) -> pa.Table:
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+# ---- comparing ----
+
+
+def check_rows(what: str, ours: pa.Table, theirs: pa.Table, without: tuple[str, ...] = ()) -> None:
+    """Fails unless both hold the same columns and the same rows, in whatever order."""
+
+    def prepared(table: pa.Table) -> list[str]:
+        rows = [{key: value for key, value in row.items() if key not in without} for row in table.to_pylist()]
+        return sorted(json.dumps(row, sort_keys=True, default=str, ensure_ascii=False) for row in rows)
+
+    columns = [sorted(set(table.column_names) - set(without)) for table in (ours, theirs)]
+    assert columns[0] == columns[1], f"{what}: columns differ\nours   {columns[0]}\nmetaxy {columns[1]}"
+    left, right = prepared(ours), prepared(theirs)
+    only_left = [row for row in left if row not in right]
+    only_right = [row for row in right if row not in left]
+    assert left == right, "\n".join(
+        [f"{what}: {len(left)} rows, not {len(right)}"]
+        + [f"only ours   {row}" for row in only_left[:5]]
+        + [f"only metaxy {row}" for row in only_right[:5]]
+    )
+
+
+def check_types(what: str, ours: Path, theirs: Path) -> None:
+    """Fails unless the tables of two directories have columns of the same names and types."""
+    for table in sorted(path.name for path in theirs.iterdir()):
+        types = [{field.name: field.type for field in lance.dataset(str(base / table)).schema} for base in (ours, theirs)]
+        for name in sorted(types[0].keys() | types[1].keys()):
+            left, right = types[0].get(name), types[1].get(name)
+            assert left == right, f"{what}: column {name} of {table} is {left}, not {right}"
+
+
+# Reads that both sides can be asked for: the request of Python, then ours.
+READS = [
+    ({}, {}),
+    ({"include_soft_deleted": True}, {"deleted": 1}),
+    ({"with_sample_history": True}, {"sample_history": 1}),
+    ({"with_sample_history": True, "include_soft_deleted": True}, {"sample_history": 1, "deleted": 1}),
+    ({"with_feature_history": True}, {"feature_history": 1}),
+    (
+        {"with_feature_history": True, "with_sample_history": True, "include_soft_deleted": True},
+        {"feature_history": 1, "sample_history": 1, "deleted": 1},
+    ),
+]
+VIDEO_READS = [
+    ({"filters": [nw.col("size") > 5]}, {"filters": ["size > 5"]}),
+    ({"filters": [~nw.col("ok")]}, {"filters": ["NOT ok"]}),
+    ({"filters": [nw.col("id") == IDS[2]]}, {"filters": [f"id = '{IDS[2]}'"]}),
+    ({"filters": [nw.col("id") == IDS[4]]}, {"filters": ["id = 'it''s | a \"pipe\"'"]}),
+    ({"filters": [nw.col("id") == ""]}, {"filters": ["id = ''"]}),
+    ({"filters": [nw.col("path").is_null()]}, {"filters": ["path IS NULL"]}),
+    ({"filters": [nw.col("score") < 1, nw.col("size") >= 0]}, {"filters": ["score < 1", "size >= 0"]}),
+    ({"columns": ["size", "id", "metaxy_provenance"]},) * 2,
+    (
+        {"columns": ["id", "tags"], "filters": [nw.col("ok")], "include_soft_deleted": True},
+        {"columns": ["id", "tags"], "filters": ["ok"], "deleted": 1},
+    ),
+]
+
+
+def check_reads(library: Library, directory: Path, code_version: str, names: list[str]) -> None:
+    """Every read of every feature gives the same through both, in the graph of one code version."""
+    features.activate(code_version)
+    with library.open(directory, mode="read") as store:
+        store.define(*features.definitions(code_version))
+        for name in names:
+            for theirs, ours in READS + (VIDEO_READS if name == VIDEO else []):
+                what = f"{name} at code version {code_version}, {ours}"
+                rows = store.read(name, **ours)
+                check_rows(what, rows, python_read(directory, name, **theirs))
+                if "columns" in ours:
+                    assert rows.column_names == ours["columns"], f"{what}: {rows.column_names}"
+
+
+# ---- the cases ----
+
+
+def python_writes(library: Library, directory: Path) -> None:
+    """Python writes a history of two code versions, with soft deletes; we read what it reads."""
+    features.activate("1")
+    with python_store(directory).open("w") as store:
+        store.write(VIDEO, videos(IDS, "one"))
+        store.write(VIDEO, videos(IDS[:3], "two"), materialization_id="run-2")
+        store.delete(VIDEO, [nw.col("id").is_in([IDS[1], IDS[4]])])
+        store.write(VIDEO, videos(IDS[4:5], "back"))
+        store.write(PAIR, pairs(["l", "r", "l", "", "ř"], [0, 0, 1, -1, 2**60], "one"))
+        store.write(PAIR, pairs(["r", "l"], [0, 1], "two"))
+        store.delete(PAIR, [nw.col("frame") == -1])
+        store.write(HYPHEN, tracks(IDS[2:], "one"))
+        for derived in (CROP, JOINED):
+            store.write(derived, store.resolve_update(derived).new)
+        assert "metaxy_deleted_at_right" in store.read(JOINED).collect().columns, "nothing is left to hide"
+    first_version = python_read(directory, VIDEO)["metaxy_feature_version"][0].as_py()
+    check_reads(library, directory, "1", [VIDEO, PAIR, CROP, JOINED, HYPHEN])
+
+    features.activate("2")
+    with python_store(directory).open("w") as store:
+        store.write(VIDEO, videos(IDS[1:5], "three"))
+        store.write(CROP, store.resolve_update(CROP).new)
+        store.delete(VIDEO, [nw.col("id") == IDS[3]])
+    check_reads(library, directory, "2", [VIDEO, PAIR, CROP, JOINED, HYPHEN])
+    check_reads(library, directory, "1", [VIDEO, CROP])
+
+    with library.open(directory) as store:
+        store.define(*features.definitions("2"))
+        old = store.read(VIDEO, feature_version=first_version)
+    features.activate("2")
+    same = python_read(directory, VIDEO, feature_version=first_version, with_feature_history=True)
+    check_rows("an old version by its name", old, same)
+    assert old.num_rows, "the old version has rows"
+
+
+TIMES = ("metaxy_created_at", "metaxy_updated_at")
+
+
+def we_write(library: Library, directory: Path) -> None:
+    """We write under several hashings; Python reads it, and finds the versions that it would have written."""
+    hashings = [
+        ({}, "xxhash64", 64),
+        (PYTHON_HASHING, "xxhash32", 8),
+        ({"hash__algorithm": "xxhash32"}, "xxhash32", 64),
+        ({"hash__algorithm": "xxh3_64", "hash__truncation_length": 12}, "xxh3_64", 12),
+        ({"hash__algorithm": "wyhash", "hash__truncation_length": 16}, "wyhash", 16),
+        ({"hash__algorithm": "sha256"}, "sha256", 64),
+        ({"hash__algorithm": "md5", "hash__truncation_length": 9}, "md5", 9),
+    ]
+    writes = [
+        (VIDEO, videos(IDS, "one")),
+        (VIDEO, videos(IDS[2:4], "two")),
+        (PAIR, pairs(["l", "r", "ř"], [7, 7, -7], "one")),
+        (HYPHEN, tracks(IDS, "one")),
+        (CROP, videos(IDS[1:], "given").select("id", "size", "metaxy_provenance_by_field")),
+    ]
+    for options, algorithm, truncation in hashings:
+        what = f"{algorithm} cut to {truncation}"
+        ours, theirs = (directory / f"{who}-{algorithm}-{truncation}" for who in ("ours", "metaxy"))
+        features.activate("1", truncation)
+        with library.open(ours, **options) as store:
+            store.define(*features.definitions())
+            for feature, rows in writes:
+                store.write(feature, arrow(rows), batch_rows=2)
+                python_write(theirs, feature, rows, algorithm)
+            for feature in (VIDEO, PAIR, HYPHEN, CROP):
+                rows = python_read(ours, feature, algorithm)
+                check_rows(f"{feature}, {what}, against Python's", rows, python_read(theirs, feature, algorithm), TIMES)
+                check_rows(f"{feature}, {what}, both readers", store.read(feature), rows)
+                assert rows.num_rows, f"{feature}, {what}: no rows"
+        check_types(what, ours, theirs)
+
+
+def turns(library: Library, directory: Path) -> None:
+    """Both append to one table in turn, over the same ids; Python deletes some; both always agree."""
+    features.activate("1")
+    with library.open(directory, **PYTHON_HASHING) as store:
+        store.define(*features.definitions())
+        for turn in range(4):
+            ids = [f"{letter}{turn % 2}" for letter in "abcde"] + IDS[turn:]
+            store.write(VIDEO, arrow(videos(ids[turn:], f"ours{turn}")))
+            check_rows(f"turn {turn}, after ours", store.read(VIDEO), python_read(directory, VIDEO))
+            python_write(directory, VIDEO, videos(ids[: 2 + turn], f"metaxy{turn}"))
+            check_rows(f"turn {turn}, after Python's", store.read(VIDEO), python_read(directory, VIDEO))
+            with python_store(directory).open("w") as python:
+                python.delete(VIDEO, [nw.col("id") == ids[-1]])
+            check_rows(f"turn {turn}, after a delete", store.read(VIDEO), python_read(directory, VIDEO))
+            # Undeletes it.
+            store.write(VIDEO, arrow(videos(ids[-1:], f"back{turn}")))
+            assert ids[-1] in store.read(VIDEO, columns=["id"])["id"].to_pylist()
+        check_reads(library, directory, "1", [VIDEO])
+
+
+def inferred(library: Library, directory: Path) -> None:
+    """A directory that Python wrote needs no options: how it hashes is found out from its rows."""
+    for algorithm, truncation in [("xxhash32", 8), ("xxhash64", 64), ("xxh3_64", 10), ("sha256", 16), ("md5", 8)]:
+        what = f"{algorithm} cut to {truncation}"
+        ours, theirs = (directory / f"{who}-{algorithm}-{truncation}" for who in ("ours", "metaxy"))
+        features.activate("1", truncation)
+        python_write(ours, VIDEO, videos(IDS, "one"), algorithm)
+        shutil.copytree(ours, theirs)
+        more = videos(["further", IDS[2]], "two")
+        with library.open(ours) as store:
+            store.define(*features.definitions())
+            assert store.read(VIDEO).num_rows == len(IDS), f"{what}: reading before anything of ours is there"
+            store.write(VIDEO, arrow(more))
+            # A table of ours, made beside one of Python's, hashes as that one does.
+            store.write(PAIR, arrow(pairs(["l"], [1], "one")))
+        python_write(theirs, VIDEO, more, algorithm)
+        python_write(theirs, PAIR, pairs(["l"], [1], "one"), algorithm)
+        for feature in (VIDEO, PAIR):
+            rows = python_read(ours, feature, algorithm)
+            check_rows(f"{feature}, {what}", rows, python_read(theirs, feature, algorithm), TIMES)
+        assert python_read(ours, VIDEO, algorithm).num_rows == len(IDS) + 1
+
+    another = directory / "ours-xxhash32-8"
+    before = lance.dataset(str(another / "i__video.lance")).version
+    try:
+        with library.open(another, hash__algorithm="md5") as store:
+            store.define(*features.definitions())
+            store.write(VIDEO, arrow(videos(["x"], "x")))
+        raise AssertionError("md5 was accepted in a store of xxhash32")
+    except MetaxyError as error:
+        assert "md5" in str(error) and "xxhash32" in str(error), error
+    assert lance.dataset(str(another / "i__video.lance")).version == before, "the refused write left something"
+
+
+WRITERS, ROUNDS, WRITES_EACH = 6, 8, 3
+
+
+def first_writers(library_path: str, directory: Path) -> None:
+    """Processes that find no table and all write at once: what was acknowledged is there."""
+    command = [sys.executable, __file__, "writer", library_path]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    writers = [subprocess.Popen([*command, str(number)], **pipes) for number in range(WRITERS)]
+    library = Library(library_path)
+    features.activate("1")
+    try:
+        for writer in writers:
+            assert writer.stdout.readline() == "ready\n"
+        for turn in range(ROUNDS):
+            store_directory = directory / f"round{turn}"
+            start = time.time() + 0.1
+            for writer in writers:
+                writer.stdin.write(f"{start} {store_directory}\n")
+                writer.stdin.flush()
+            answers = [writer.stdout.readline().strip() for writer in writers]
+            assert answers == ["ok"] * WRITERS, f"round {turn}: {answers}"
+            expected = sorted(f"{n}-{k}-{i}" for n in range(WRITERS) for k in range(WRITES_EACH) for i in range(3))
+            with library.open(store_directory) as store:
+                store.define(*features.definitions())
+                ours = store.read(VIDEO)
+            assert sorted(ours["id"].to_pylist()) == expected, f"round {turn}: {ours['id'].to_pylist()}"
+            check_rows(f"round {turn}", ours, python_read(store_directory, VIDEO))
+    finally:
+        for writer in writers:
+            writer.stdin.close()
+        for writer in writers:
+            writer.wait(30)
+
+
+def writer(library: Library, number: str) -> None:
+    """One of the processes of `first_writers`: a line says when to start, and where."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        start, directory = line.strip().split(" ", 1)
+        batches = [arrow(videos([f"{number}-{k}-{i}" for i in range(3)], number)) for k in range(WRITES_EACH)]
+        time.sleep(max(0.0, float(start) - time.time()))
+        try:
+            with library.open(directory, **PYTHON_HASHING) as store:
+                store.define(*features.definitions())
+                for rows in batches:
+                    store.write(VIDEO, rows)
+            print("ok", flush=True)
+        except MetaxyError as error:
+            print(json.dumps(str(error)), flush=True)
+
+
+def main() -> None:
+    case, library_path, rest = sys.argv[1:]
+    signal.alarm(600)  # a call that never returns ends the case
+    if case == "writer":
+        writer(Library(library_path), rest)
+    elif case == "first_writers":
+        first_writers(library_path, Path(rest))
+    else:
+        {"python_writes": python_writes, "we_write": we_write, "turns": turns, "inferred": inferred}[case](
+            Library(library_path), Path(rest)
+        )
+
+
+main()

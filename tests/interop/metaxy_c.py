@@ -1,0 +1,130 @@
+"""libmetaxy for the interoperability tests: its C ABI through ctypes, its rows through pyarrow."""
+import ctypes
+import json
+from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_void_p
+
+import pyarrow as pa
+
+
+class MetaxyError(Exception):
+    """A call did not return METAXY_OK."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(f"{message} (status {status})")
+        self.status = status
+
+
+class ArrowArrayStream(ctypes.Structure):
+    _fields_ = [(name, c_void_p) for name in ("get_schema", "get_next", "get_last_error", "release", "private_data")]
+
+
+# The parameters before the last one of every fallible function, the error.
+FALLIBLE = {
+    "options_new": [c_void_p],
+    "options_set": [c_void_p, c_char_p, c_char_p],
+    "read_request_new": [c_void_p],
+    "read_request_set_columns": [c_void_p, c_void_p, c_size_t],
+    "read_request_add_filter": [c_void_p, c_char_p],
+    "read_request_set_feature_version": [c_void_p, c_char_p],
+    "read_request_set_feature_history": [c_void_p, c_int32],
+    "read_request_set_sample_history": [c_void_p, c_int32],
+    "read_request_set_deleted": [c_void_p, c_int32],
+    "read_request_set_batch_rows": [c_void_p, c_size_t],
+    "read_request_set_limit": [c_void_p, c_int64],
+    "store_open": [c_char_p, c_void_p, c_void_p, c_void_p],
+    "store_define": [c_void_p, c_char_p],
+    "store_write": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
+    "store_read": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
+    "store_close": [c_void_p],
+}
+FREES = ["options_free", "read_request_free", "store_free", "error_free"]
+
+
+class Library:
+    def __init__(self, path: str):
+        self.functions = ctypes.CDLL(path)
+        for name, parameters in FALLIBLE.items():
+            self._declare(name, c_int32, [*parameters, c_void_p])
+        for name in FREES:
+            self._declare(name, None, [c_void_p])
+        self._declare("error_message", c_char_p, [c_void_p])
+
+    def _declare(self, name: str, result, parameters: list) -> None:
+        function = self._function(name)
+        function.restype, function.argtypes = result, parameters
+
+    def _function(self, name: str):
+        return getattr(self.functions, f"metaxy_{name}")
+
+    def call(self, name: str, *arguments) -> None:
+        error = c_void_p()
+        status = self._function(name)(*arguments, byref(error))
+        if status == 0:
+            assert not error, f"metaxy_{name} succeeded and gave an error"
+            return
+        assert error, f"metaxy_{name} returned {status} without an error"
+        message = self._function("error_message")(error).decode()
+        self.free("error", error)
+        raise MetaxyError(status, message)
+
+    def free(self, noun: str, handle) -> None:
+        self._function(f"{noun}_free")(handle)
+
+    def open(self, directory, **options) -> "Store":
+        return Store(self, str(directory), options)
+
+    def make_options(self, options: dict) -> c_void_p:
+        """`hash__algorithm` stands for the option `hash.algorithm`."""
+        handle = c_void_p()
+        self.call("options_new", byref(handle))
+        for key, value in options.items():
+            self.call("options_set", handle, key.replace("__", ".").encode(), str(value).encode())
+        return handle
+
+
+class Store:
+    def __init__(self, library: Library, directory: str, options: dict):
+        self.library, self.handle = library, c_void_p()
+        with_options = library.make_options(options)
+        try:
+            library.call("store_open", directory.encode(), with_options, None, byref(self.handle))
+        finally:
+            library.free("options", with_options)
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.library.call("store_close", self.handle)
+        self.library.free("store", self.handle)
+
+    def define(self, *definitions: dict) -> "Store":
+        self.library.call("store_define", self.handle, json.dumps(definitions).encode())
+        return self
+
+    def write(self, feature: str, rows: pa.Table, batch_rows: int | None = None) -> None:
+        stream = ArrowArrayStream()
+        rows.to_reader(batch_rows)._export_to_c(ctypes.addressof(stream))
+        try:
+            self.library.call("store_write", self.handle, feature.encode(), byref(stream), None, None)
+        finally:
+            assert not stream.release, "a stream that is passed in must be taken over on every path"
+
+    def read(self, feature: str, columns=None, filters=(), feature_version=None, **settings) -> pa.Table:
+        """`settings` are those of a read request by their names: feature_history=1, limit=10, ..."""
+        request, stream = c_void_p(), ArrowArrayStream()
+        self.library.call("read_request_new", byref(request))
+        try:
+            if columns is not None:
+                names = (c_char_p * len(columns))(*(name.encode() for name in columns))
+                self.library.call("read_request_set_columns", request, names, len(columns))
+            for text in filters:
+                self.library.call("read_request_add_filter", request, text.encode())
+            if feature_version is not None:
+                self.library.call("read_request_set_feature_version", request, feature_version.encode())
+            for name, value in settings.items():
+                self.library.call(f"read_request_set_{name}", request, value)
+            self.library.call("store_read", self.handle, feature.encode(), request, None, byref(stream))
+        finally:
+            self.library.free("read_request", request)
+        return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()

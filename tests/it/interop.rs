@@ -1,0 +1,51 @@
+//! Python Metaxy and this library over the same directories, both ways.
+//!
+//! The cases are in `tests/interop/interop.py`; they load the library through its C ABI.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::native::{ROOT, finish, library};
+
+#[test]
+fn we_read_what_python_writes() {
+    run("python_writes");
+}
+
+#[test]
+fn python_reads_what_we_write() {
+    run("we_write");
+}
+
+#[test]
+fn both_append_to_one_table_in_turn() {
+    run("turns");
+}
+
+#[test]
+fn how_python_hashed_is_found_out() {
+    run("inferred");
+}
+
+#[test]
+fn nothing_is_lost_when_the_first_writers_start_at_once() {
+    run("first_writers");
+}
+
+fn run(case: &str) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(python());
+    command.arg("-B").arg(format!("{ROOT}/tests/interop/interop.py")).arg(case);
+    command.arg(library()).arg(directory.path());
+    finish(command, "make test-tools installs Python Metaxy");
+}
+
+/// The Python that has Metaxy, in the cache that the Makefile fills.
+fn python() -> PathBuf {
+    let cache = std::env::var_os("METAXY_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/libmetaxy")
+    });
+    let python = cache.join("python/bin/python");
+    assert!(python.exists(), "{} is missing: make test-tools installs Python Metaxy there", python.display());
+    python
+}

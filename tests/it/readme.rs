@@ -1,0 +1,91 @@
+//! What the README and the examples show is what happens.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::native::{ROOT, compile, finish, linked};
+
+const COMPILER: &str = "make test-tools installs it";
+
+#[test]
+fn the_c_in_the_readme_compiles_and_runs() {
+    let readme = fs::read_to_string(format!("{ROOT}/README.md")).expect("README.md");
+    let programs = blocks(&readme, "c");
+    assert!(programs.iter().any(|program| program.contains("int main(")), "the README shows a whole program");
+    for (number, program) in programs.iter().enumerate() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let source = directory.path().join(format!("readme{number}.c"));
+        fs::write(&source, program).expect("the source is written");
+        let binary = compile(&source, directory.path());
+        let mut run = linked(&binary, directory.path());
+        run.current_dir(directory.path());
+        let output = finish(run, COMPILER);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(["intro", "credits"].iter().all(|id| printed.contains(id)), "{printed}");
+    }
+}
+
+#[test]
+fn the_quickstart_prints_what_it_says_it_does() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/quickstart.c")), directory.path());
+    let expected =
+        fs::read_to_string(format!("{ROOT}/examples/c/quickstart.expected")).expect("quickstart.expected");
+    for time in ["first", "second"] {
+        let mut run = linked(&binary, directory.path());
+        run.arg(directory.path().join("metadata"));
+        let output = finish(run, COMPILER);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "the {time} time");
+    }
+}
+
+#[test]
+fn the_quickstart_explains_a_directory_that_cannot_be_made() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/quickstart.c")), directory.path());
+    let file = directory.path().join("file");
+    fs::write(&file, "in the way").expect("a file");
+    let output = linked(&binary, directory.path()).arg(file.join("metadata")).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("metadata"), "{output:?}");
+}
+
+#[test]
+fn the_readme_lists_every_option() {
+    let readme = fs::read_to_string(format!("{ROOT}/README.md")).expect("README.md");
+    for known in metaxy::store::options::KNOWN {
+        assert!(readme.contains(&format!("| `{}`", known.key)), "{} is not in the README", known.key);
+    }
+}
+
+#[test]
+fn every_file_that_the_readme_points_to_is_there() {
+    for document in ["README.md", "docs/benchmarks.md", "docs/differences.md"] {
+        let text = fs::read_to_string(Path::new(ROOT).join(document)).expect(document);
+        let folder = Path::new(ROOT).join(document);
+        let folder = folder.parent().expect("a folder");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert!(target.starts_with("https://") || folder.join(target).exists(), "{document}: {target}");
+        }
+    }
+}
+
+#[test]
+fn the_benchmark_compiles() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let binary = compile(&PathBuf::from(format!("{ROOT}/benches/bench.c")), directory.path());
+    let table = directory.path().join("table");
+    for (op, rows) in [("write", "1000"), ("append1k", "1000"), ("read", "1000"), ("read_point", "1")] {
+        let mut run: Command = linked(&binary, directory.path());
+        run.arg(op).arg("1000").arg(&table);
+        let printed = String::from_utf8_lossy(&finish(run, COMPILER).stdout).into_owned();
+        assert!(printed.contains(&format!("\"result_rows\": {rows},")), "{op}: {printed}");
+    }
+}
+
+/// The fenced blocks of one language in a Markdown text.
+fn blocks(markdown: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    markdown.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+}
