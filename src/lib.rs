@@ -9,7 +9,7 @@
 pub mod backend;
 pub mod error;
 pub mod feature;
-//pub mod ffi;
+pub mod ffi;
 pub mod log;
 pub mod process;
 pub mod store;

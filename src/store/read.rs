@@ -55,6 +55,13 @@ impl Store {
             return Err(Error::invalid("a batch cannot have 0 rows; leave batch_rows out for the default"));
         }
         let filters = request.filters.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>>>()?;
+        // Metaxy keeps no history of its own tables: each row counts.
+        let every_row = request.sample_history || key.is_system();
+        let id_columns = if key.is_system() || (every_row && request.feature_history) {
+            Vec::new()
+        } else {
+            self.graph().get(key)?.spec.id_columns.clone()
+        };
         let Some(table) = self.database().open(&key.table_name()).await? else {
             return Err(self.not_found(key));
         };
@@ -62,14 +69,7 @@ impl Store {
         for filter in &filters {
             filter.to_expr(&visible(&schema))?;
         }
-        // Metaxy keeps no history of its own tables: each row counts.
-        let every_row = request.sample_history || key.is_system();
         let version = self.wanted_version(key, request, &table).await?;
-        let id_columns = if key.is_system() || (every_row && request.feature_history) {
-            Vec::new()
-        } else {
-            self.graph().get(key)?.spec.id_columns.clone()
-        };
         let columns = projection(&schema, request.columns.as_deref(), &id_columns, &table)?;
         let plan = Plan { table, columns, batch_rows: request.batch_rows, limit: request.limit };
         if every_row {

@@ -1,0 +1,54 @@
+//! The C programs of `tests/c`: what the ABI does when it is used as it should not be.
+//!
+//! Each runs as it is and under valgrind, where a definite leak or an invalid access fails it.
+
+use std::path::Path;
+
+use crate::native::{ROOT, compile, finish, linked};
+
+const COMPILER: &str = "make test-tools installs it";
+const VALGRIND: &str = "valgrind is needed: make test-tools installs it";
+
+/// Compiles `tests/c/<name>.c` and runs it both ways.
+fn run(name: &str) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let program = compile(Path::new(&format!("{ROOT}/tests/c/{name}.c")), directory.path());
+    finish(linked(&program, directory.path()), COMPILER);
+
+    let mut valgrind = linked(Path::new("valgrind"), directory.path());
+    valgrind
+        .args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+        .args(["--error-exitcode=1", "--child-silent-after-fork=yes"])
+        .arg(&program);
+    finish(valgrind, VALGRIND);
+}
+
+#[test]
+fn wrong_arguments() {
+    run("arguments");
+}
+
+#[test]
+fn every_order_of_release() {
+    run("lifetimes");
+}
+
+#[test]
+fn cancel_timeout_and_callbacks() {
+    run("control");
+}
+
+#[test]
+fn a_forked_child() {
+    run("fork");
+}
+
+#[test]
+fn malformed_arrow_structs() {
+    run("malformed");
+}
+
+#[test]
+fn a_panic_inside() {
+    run("panic");
+}

@@ -1,0 +1,5 @@
+//! All end-to-end tests in one program, because each program links all of LanceDB.
+
+mod golden_stores;
+mod support;
+mod write;
