@@ -10,7 +10,7 @@
 #define SAMPLE "sample"
 #define SAMPLE_ROWS 3
 
-static MetaxyStore *sample_store(void) {
+static inline MetaxyStore *sample_store(void) {
     MetaxyStore *store = NULL;
     GIVES(METAXY_OK, metaxy_store_open("memory://", NULL, NULL, &store, &error));
     GIVES(METAXY_OK, metaxy_store_define(store,
@@ -20,7 +20,7 @@ static MetaxyStore *sample_store(void) {
 }
 
 /* A stream of one batch of SAMPLE_ROWS rows. */
-static struct ArrowArrayStream sample_stream(void) {
+static inline struct ArrowArrayStream sample_stream(void) {
     static const char *const ids[] = {"a", "b", "c"}, *const sources[] = {"1", "2", "3"};
     static const int64_t sizes[] = {10, 20, 30};
     const ArrowColumn fields[] = {{.name = "default", .text = sources}};
@@ -36,7 +36,7 @@ static struct ArrowArrayStream sample_stream(void) {
 enum { ID, SIZE, PROVENANCE };
 
 /* The schema and the only batch of such a stream. */
-static void sample_batch(struct ArrowSchema *schema, struct ArrowArray *batch) {
+static inline void sample_batch(struct ArrowSchema *schema, struct ArrowArray *batch) {
     struct ArrowArrayStream stream = sample_stream();
     CHECK(stream.get_schema(&stream, schema) == 0);
     CHECK(stream.get_next(&stream, batch) == 0);
@@ -44,7 +44,7 @@ static void sample_batch(struct ArrowSchema *schema, struct ArrowArray *batch) {
 }
 
 /* Pulls a stream to its end and releases it; -1 if it fails. */
-static int64_t count_rows(struct ArrowArrayStream *stream) {
+static inline int64_t count_rows(struct ArrowArrayStream *stream) {
     int64_t rows = 0;
     struct ArrowArray batch = {0};
     int failed;
@@ -57,14 +57,14 @@ static int64_t count_rows(struct ArrowArrayStream *stream) {
 }
 
 /* How many rows the feature has now. */
-static int64_t stored_rows(const MetaxyStore *store) {
+static inline int64_t stored_rows(const MetaxyStore *store) {
     struct ArrowArrayStream rows = {0};
     GIVES(METAXY_OK, metaxy_store_read(store, SAMPLE, NULL, NULL, &rows, &error));
     return rows.release ? count_rows(&rows) : -1;
 }
 
 /* Writes SAMPLE_ROWS rows. */
-static void write_sample(const MetaxyStore *store) {
+static inline void write_sample(const MetaxyStore *store) {
     struct ArrowArrayStream rows = sample_stream();
     GIVES(METAXY_OK, metaxy_store_write(store, SAMPLE, &rows, NULL, NULL, &error));
     CHECK(rows.release == NULL);
