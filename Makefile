@@ -91,7 +91,8 @@ build-tools:
 	    $(call unless,test -e /usr/include/google/protobuf/empty.proto -o -e /usr/local/include/google/protobuf/empty.proto,libprotobuf-dev))
 
 test-tools: ## install what the tests need: valgrind, g++, Python Metaxy
-	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,valgrind,valgrind libc6-dbg) \
+	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
+	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 	@cmp -s tests/interop/requirements.txt $(METAXY_CACHE)/python/requirements.txt || { \
 	    echo "Installing Python Metaxy into $(METAXY_CACHE)/python"; \

@@ -16,7 +16,8 @@
  * - Texts are UTF-8 and end with NUL.
  * - A call made from a callback of the library gives `METAXY_REENTRANT`. A stream that the caller gives is no such
  *   callback: it may well be one that the library gave out.
- * - After `fork()`, handles of the parent give `METAXY_FORKED` in the child, which may open stores of its own.
+ * - After `fork()`, handles of the parent give `METAXY_FORKED` in the child. The child may open stores of its own if the
+ *   parent had opened none yet; else `metaxy_store_open` gives `METAXY_FORKED` as well, and it takes `exec` to begin anew.
  * - Besides the statuses that a function names, each can give `METAXY_REENTRANT`, `METAXY_FORKED`,
  *   `METAXY_INVALID_STATE` for a handle that panicked before, `METAXY_PANIC` and `METAXY_INTERNAL`.
  * - Arrow structs given out are released by the caller; Arrow structs given in are moved where the comment says so.

@@ -5,10 +5,16 @@
 //! a [`PerProcess`], which hands a child a fresh, empty value instead of the parent's.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Counts the forks between the first process that loaded the library and this one.
 static FORKS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process has started threads of the library.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a process before this one in the chain of forks had started them.
+static INHERITED: AtomicBool = AtomicBool::new(false);
 
 /// How deep a chain of forked processes may be before the library refuses to work.
 pub const MAX_FORKS: usize = 64;
@@ -18,9 +24,23 @@ pub fn epoch() -> usize {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Called by the `atfork` handler in the child, and only there: one atomic, nothing else.
+/// Called by the `atfork` handler in the child, and only there: a few atomics, nothing else.
 pub fn note_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    if STARTED.load(Ordering::Relaxed) {
+        INHERITED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Notes that threads are about to be started; false if they must not be.
+///
+/// LanceDB has tokio built with parking_lot, whose queues of waiting threads are global. A child
+/// inherits them, full of threads that do not exist in it, in memory that its own threads then
+/// reuse: a child that started threads all the same hung in about three of ten runs of
+/// `tests/c/fork.c`.
+pub fn may_start_threads() -> bool {
+    STARTED.store(true, Ordering::Relaxed);
+    !INHERITED.load(Ordering::Relaxed)
 }
 
 /// A value that each process of a chain of forks has for itself, made on first use.

@@ -24,8 +24,7 @@ impl Opaque for MetaxyContext {
 
 /// Told how many rows a call has done, and out of how many, or -1 where that is not known. It runs on the calling
 /// thread or one of the library's, and may make no call but `metaxy_context_cancel`.
-pub type MetaxyProgressCallback =
-    Option<unsafe extern "C" fn(rows: u64, total: i64, user_data: *mut c_void)>;
+pub type MetaxyProgressCallback = Option<unsafe extern "C" fn(rows: u64, total: i64, user_data: *mut c_void)>;
 
 /// What the host gives for its callback; it answers for using it from whatever thread the callback runs on.
 #[derive(Clone, Copy)]

@@ -43,7 +43,10 @@ pub struct Outgoing {
 }
 
 enum Source {
-    Rows { rows: RowStream, context: Context },
+    Rows {
+        rows: RowStream,
+        context: Context,
+    },
     Table(Option<RecordBatch>),
     /// A failed stream is not pulled again: what it would give next is not what comes next.
     Failed(Error),
@@ -90,10 +93,13 @@ pub fn failure(handle: *const FFI_ArrowArrayStream) -> Result<Option<Error>> {
 impl Outgoing {
     fn next(&self) -> Result<FFI_ArrowArray> {
         let mut source = self.source.try_lock().map_err(|refused| match refused {
-            TryLockError::WouldBlock => {
-                Error::new(Status::Busy, "another thread is reading this stream; read it from one thread at a time")
+            TryLockError::WouldBlock => Error::new(
+                Status::Busy,
+                "another thread is reading this stream; read it from one thread at a time",
+            ),
+            TryLockError::Poisoned(_) => {
+                Error::new(Status::InvalidState, "the stream panicked in an earlier call")
             }
-            TryLockError::Poisoned(_) => Error::new(Status::InvalidState, "the stream panicked in an earlier call"),
         })?;
         match source.next() {
             Ok(Some(batch)) => Ok(FFI_ArrowArray::new(&StructArray::from(batch).to_data())),
@@ -125,7 +131,8 @@ unsafe extern "C" fn get_schema(stream: *mut FFI_ArrowArrayStream, schema: *mut 
     unsafe {
         answer(stream, schema, |outgoing| {
             FFI_ArrowSchema::try_from(&*outgoing.schema).map_err(|cause| {
-                Error::new(Status::Unsupported, format!("the schema has no C form: {cause}")).caused_by(&cause)
+                Error::new(Status::Unsupported, format!("the schema has no C form: {cause}"))
+                    .caused_by(&cause)
             })
         })
     }

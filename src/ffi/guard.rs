@@ -31,18 +31,13 @@ impl Entry {
         if let Some(subject) = &*self.subject.borrow() {
             subject.poison();
         }
-        let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-            (Some(text), _) => text,
-            (_, Some(text)) => text.as_str(),
-            _ => "no message",
-        };
-        let error = Error::new(
+        Error::new(
             Status::Panic,
-            format!("the library panicked, which is a bug in it: {text}; the handle of the call is unusable now"),
-        );
-        // Dropping a payload may panic as well.
-        std::mem::forget(payload);
-        error
+            format!(
+                "the library panicked, which is a bug in it: {}; the handle of the call is unusable now",
+                message(payload)
+            ),
+        )
     }
 }
 
@@ -50,10 +45,7 @@ impl Entry {
 ///
 /// # Safety
 /// `error` is NULL or can be written.
-pub unsafe fn enter(
-    error: *mut *mut MetaxyError,
-    body: impl FnOnce(&Entry) -> Result<()>,
-) -> MetaxyStatus {
+pub unsafe fn enter(error: *mut *mut MetaxyError, body: impl FnOnce(&Entry) -> Result<()>) -> MetaxyStatus {
     // SAFETY: as promised by the caller.
     unsafe {
         enter_anywhere(error, |entry| {
@@ -95,9 +87,25 @@ pub fn attempt<T>(body: impl FnOnce(&Entry) -> Result<T>) -> Result<T> {
 pub fn quietly<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     watch_forks();
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
-        std::mem::forget(payload);
+        message(payload);
         otherwise
     })
+}
+
+/// What a panic said, as far as it is text.
+fn message(payload: Box<dyn Any + Send>) -> String {
+    let payload = match payload.downcast::<String>() {
+        Ok(text) => return *text,
+        Err(payload) => payload,
+    };
+    match payload.downcast::<&str>() {
+        Ok(text) => (*text).to_owned(),
+        Err(payload) => {
+            // Dropping what is not known might panic again.
+            std::mem::forget(payload);
+            "no message".to_owned()
+        }
+    }
 }
 
 thread_local! {

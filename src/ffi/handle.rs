@@ -207,7 +207,10 @@ pub fn get<O: Opaque>(handle: *const O) -> Result<Arc<Object<O::Value>>> {
     if object.poisoned.load(Ordering::Acquire) {
         return Err(Error::new(
             Status::InvalidState,
-            format!("the {} {handle:p} panicked in an earlier call; free it and make another", O::KIND.name()),
+            format!(
+                "the {} {handle:p} panicked in an earlier call; free it and make another",
+                O::KIND.name()
+            ),
         ));
     }
     Ok(object)
@@ -260,7 +263,9 @@ fn invalid(message: String) -> Error {
 fn forked(expected: &str) -> Error {
     Error::new(
         Status::Forked,
-        format!("the {expected} belongs to the process that was forked; make another in this process"),
+        format!(
+            "the {expected} belongs to the process that this one was forked from; it can be used only there"
+        ),
     )
 }
 

@@ -50,7 +50,8 @@ impl GivenStream {
     /// Asks the stream for its schema.
     pub fn open(self) -> Result<Incoming> {
         let mut stream = self.0.ok_or_else(|| argument::null("rows"))?;
-        let (Some(_), Some(get_schema), Some(_)) = (stream.release, stream.get_schema, stream.get_next) else {
+        let (Some(_), Some(get_schema), Some(_)) = (stream.release, stream.get_schema, stream.get_next)
+        else {
             return Err(Error::invalid("the stream `rows` was already released; give one that was not")
                 .with("argument", "rows"));
         };
@@ -60,7 +61,11 @@ impl GivenStream {
         if code != 0 {
             return Err(stream_failure(&mut stream, code, "cannot tell its schema"));
         }
-        Ok(Incoming { schema: layout::schema(&schema, "the schema of the stream `rows`")?, stream, pulled: 0 })
+        Ok(Incoming {
+            schema: layout::schema(&schema, "the schema of the stream `rows`")?,
+            stream,
+            pulled: 0,
+        })
     }
 }
 
@@ -113,7 +118,8 @@ impl Incoming {
 fn stream_failure(stream: &mut FFI_ArrowArrayStream, code: c_int, what: &str) -> Error {
     // One of our own streams, read by one call and written by another, tells more than a number.
     if let Ok(Some(cause)) = export::failure(stream.private_data.cast_const().cast()) {
-        let error = Error::new(cause.status(), format!("the stream `rows` {what}: {cause}; nothing was written"));
+        let error =
+            Error::new(cause.status(), format!("the stream `rows` {what}: {cause}; nothing was written"));
         let details = cause.details().iter();
         return details.fold(error, |error, (key, value)| error.with(key, value)).caused_by(&cause);
     }
@@ -157,8 +163,21 @@ fn batch(array: FFI_ArrowArray, schema: &SchemaRef, what: &str) -> Result<Record
     data.align_buffers();
     let (offset, rows) = (data.offset(), data.len());
     let column = |(field, column): (&FieldRef, &ArrayData)| {
-        let column = column.slice(offset, rows);
-        check_values(field, &column, what)?;
+        let broken = |cause: ArrowError| {
+            Error::invalid(format!("{what}: the column {:?} is broken: {cause}", field.name()))
+                .with("column", field.name())
+                .caused_by(&cause)
+        };
+        // Slicing counts the nulls anew, so that their number must be compared before; everything
+        // else is looked at after it, lest each slice of a large array pay for all of it.
+        column.validate_nulls().map_err(broken)?;
+        // The data of a struct cannot be sliced as data: its members would be cut twice.
+        let column = match (offset, column.len()) == (0, rows) {
+            true => column.clone(),
+            false => make_array(column.clone()).slice(offset, rows).into_data(),
+        };
+        column.validate_full().map_err(broken)?;
+        check_nulls(field, &column, what)?;
         Ok(make_array(column))
     };
     let columns = schema.fields().iter().zip(data.child_data()).map(column).collect::<Result<Vec<_>>>()?;
@@ -166,14 +185,8 @@ fn batch(array: FFI_ArrowArray, schema: &SchemaRef, what: &str) -> Result<Record
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(unusable)
 }
 
-/// Looks at the values of a column: offsets that ascend, text that is UTF-8, keys within their
-/// dictionary, no null where none may be.
-fn check_values(field: &Field, column: &ArrayData, what: &str) -> Result<()> {
-    column.validate_full().map_err(|cause| {
-        Error::invalid(format!("{what}: the column {:?} is broken: {cause}", field.name()))
-            .with("column", field.name())
-            .caused_by(&cause)
-    })?;
+/// A column that its schema calls free of nulls is.
+fn check_nulls(field: &Field, column: &ArrayData, what: &str) -> Result<()> {
     if field.is_nullable() || column.null_count() == 0 {
         return Ok(());
     }

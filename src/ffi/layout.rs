@@ -147,7 +147,8 @@ impl Place<'_> {
 
     /// The array has another shape than its type, for instance because the schema changed.
     fn mismatch(&self, data_type: &DataType, problem: &str) -> Error {
-        let column = if self.path.is_empty() { String::new() } else { format!(": the column {:?}", self.path) };
+        let column =
+            if self.path.is_empty() { String::new() } else { format!(": the column {:?}", self.path) };
         let error = Error::new(
             Status::SchemaMismatch,
             format!("{}{column} does not agree with its schema, {data_type}: {problem}", self.what),
@@ -183,8 +184,7 @@ impl Place<'_> {
         }
         // Far more than fits in memory, and far less than what could overflow in bits.
         let end = array.length.checked_add(array.offset).filter(|end| *end <= 1 << 48);
-        end.map(|end| end as usize)
-            .ok_or_else(|| self.broken(&format!("ends beyond {} values", 1_u64 << 48)))
+        end.map(|end| end as usize).ok_or_else(|| self.broken(&format!("ends beyond {} values", 1_u64 << 48)))
     }
 
     fn check_buffers(&self, array: &FFI_ArrowArray, data_type: &DataType, end: usize) -> Result<()> {
@@ -273,7 +273,9 @@ impl Place<'_> {
         let count = array.n_buffers as usize - 3;
         let lengths = buffer(array.n_buffers as usize - 1).cast::<i64>();
         if count > 0 && (lengths.is_null() || !lengths.is_aligned()) {
-            return Err(self.broken(&format!("has {count} data buffers and no aligned buffer of their lengths")));
+            return Err(
+                self.broken(&format!("has {count} data buffers and no aligned buffer of their lengths"))
+            );
         }
         // SAFETY: there is a length for each of the data buffers.
         (0..count).try_for_each(|index| self.check_bytes(buffer, 2 + index, unsafe { *lengths.add(index) }))
@@ -317,8 +319,9 @@ impl Place<'_> {
             let child = child.ok_or_else(|| place.broken("is missing"))?;
             place.check(child, child_type)?;
             if (child.length as usize) < shortest {
-                return Err(place
-                    .broken(&format!("has {} values, where its parent needs {shortest}", child.length)));
+                return Err(
+                    place.broken(&format!("has {} values, where its parent needs {shortest}", child.length))
+                );
             }
         }
         Ok(())
@@ -327,10 +330,7 @@ impl Place<'_> {
 
 /// Whether importing reads the buffers of this type before they can be copied into alignment.
 fn is_read_at_once(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary
-    )
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
 }
 
 fn broken(what: &str, column: &str, problem: &str) -> Error {

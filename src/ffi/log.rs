@@ -59,7 +59,8 @@ pub unsafe extern "C" fn metaxy_log_set_callback(
 }
 
 fn unknown_level(level: i32) -> Error {
-    Error::invalid(format!("there is no log level {level}; use one of METAXY_LOG_*")).with("argument", "level")
+    Error::invalid(format!("there is no log level {level}; use one of METAXY_LOG_*"))
+        .with("argument", "level")
 }
 
 /// Every kind of handle together.

@@ -156,7 +156,10 @@ pub unsafe extern "C" fn metaxy_writer_abort(
         guard::enter(error, |entry| {
             let open = entry.object(writer.cast_const())?;
             let Some(writer) = open.exclusive()?.take() else { return Ok(()) };
-            open.runtime.block_on(async { Ok(writer.abort().await) })
+            open.runtime.block_on(async {
+                writer.abort().await;
+                Ok(())
+            })
         })
     }
 }

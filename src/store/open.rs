@@ -10,6 +10,7 @@ use super::settings::Settings;
 use crate::backend::{Database, Location, mask};
 use crate::error::{Error, Result, Status};
 use crate::feature::{Graph, check_project_name};
+use crate::log::{self, Level};
 
 /// A metadata store: one database and the graph of the features that are known in it. Clones are
 /// the same store.
@@ -48,6 +49,7 @@ impl Store {
         let cache_bytes = options.integer(CACHE_BYTES)?.unwrap_or_default();
         let runtime = Runtime::acquire()?;
         let database = Database::new(location, &display, cache_bytes, writable)?;
+        log::emit(Level::Info, || format!("opened {display} for {}", if writable { "writing" } else { "reading" }));
         Ok(Store(Arc::new(Inner {
             writable,
             project,

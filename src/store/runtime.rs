@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 
 use crate::error::{Error, Result, Status};
-use crate::process::PerProcess;
+use crate::process::{PerProcess, may_start_threads};
 
 /// How long the last holder waits for background work to notice that it is no longer wanted.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -33,6 +33,13 @@ impl Runtime {
         let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(inner) = shared.upgrade() {
             return Ok(Runtime(inner));
+        }
+        if !may_start_threads() {
+            return Err(Error::new(
+                Status::Forked,
+                "this process was forked from one that had opened a store, and cannot use stores itself; fork before the \
+                 first store is opened, or start workers by exec (in Python: the start method spawn or forkserver)",
+            ));
         }
         let runtime = Builder::new_multi_thread().thread_name("metaxy").enable_all().build().map_err(|cause| {
             Error::new(Status::Io, format!("cannot start the threads of the store: {cause}")).caused_by(&cause)

@@ -237,7 +237,8 @@ int main(void) {
     arrays();
     schemas();
     streams();
-    CHECK(stored_rows(store) == 0);
+    struct ArrowArrayStream nothing = {0};
+    GIVES(METAXY_NOT_FOUND, metaxy_store_read(store, SAMPLE, NULL, NULL, &nothing, &error));
     writer();
     CHECK(stored_rows(store) == SAMPLE_ROWS);
     metaxy_store_free(store);

@@ -17,7 +17,12 @@ fn run(name: &str) {
 
     let mut valgrind = linked(Path::new("valgrind"), directory.path());
     valgrind
-        .args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+        .args([
+            "--quiet",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+            "--show-leak-kinds=definite",
+        ])
         .args(["--error-exitcode=1", "--child-silent-after-fork=yes"])
         .arg(&program);
     finish(valgrind, VALGRIND);

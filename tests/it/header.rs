@@ -46,7 +46,10 @@ fn the_committed_header_is_the_one_of_the_sources() {
     }
     let committed = |path| fs::read_to_string(path).unwrap_or_default();
     assert!(committed(HEADER) == header, "include/metaxy.h is not what src/ffi says: run `make header`");
-    assert!(committed(SYMBOLS) == symbols, "include/metaxy.symbols is not what src/ffi says: run `make header`");
+    assert!(
+        committed(SYMBOLS) == symbols,
+        "include/metaxy.symbols is not what src/ffi says: run `make header`"
+    );
 }
 
 #[test]

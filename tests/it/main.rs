@@ -1,6 +1,11 @@
 //! All end-to-end tests in one program, because each program links all of LanceDB.
 
+mod abi;
 mod golden_stores;
+mod header;
+mod interop;
+mod native;
 mod read;
+mod readme;
 mod support;
 mod write;
