@@ -174,7 +174,7 @@ fn batch(array: FFI_ArrowArray, schema: &SchemaRef, what: &str) -> Result<Record
         // The data of a struct cannot be sliced as data: its members would be cut twice.
         let column = match (offset, column.len()) == (0, rows) {
             true => column.clone(),
-            false => make_array(column.clone()).slice(offset, rows).into_data(),
+            false => make_array(column.clone()).slice(offset, rows).to_data(),
         };
         column.validate_full().map_err(broken)?;
         check_nulls(field, &column, what)?;
