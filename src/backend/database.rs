@@ -180,28 +180,31 @@ impl Database {
 }
 
 fn prepare_directory(path: &Path, create: bool) -> Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let shown = path.display();
-    if path.exists() {
-        return Err(Error::new(Status::Io, format!("{shown} is not a directory; a store needs one of its own"))
-            .with("uri", shown));
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => {
+            let message = format!("{shown} is not a directory; a store needs one of its own");
+            return Err(Error::new(Status::Io, message).with("uri", shown));
+        }
+        Err(_) if create => {}
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("there is no directory {shown}; opening the store with mode=write would create it");
+            return Err(Error::new(Status::NotFound, message).caused_by(&cause).with("uri", shown));
+        }
+        Err(cause) => return Err(unusable_directory(path, "opened", &cause)),
     }
-    if !create {
-        return Err(Error::new(
-            Status::NotFound,
-            format!("there is no directory {shown}; opening the store with mode=write would create it"),
-        )
-        .with("uri", shown));
-    }
-    std::fs::create_dir_all(path).map_err(|cause| {
-        let status = match cause.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Status::Permission,
-            _ => Status::Io,
-        };
-        Error::new(status, format!("the directory {shown} cannot be created: {cause}")).caused_by(&cause).with("uri", shown)
-    })
+    // Succeeds also when another process was faster.
+    std::fs::create_dir_all(path).map_err(|cause| unusable_directory(path, "created", &cause))
+}
+
+fn unusable_directory(path: &Path, doing: &str, cause: &std::io::Error) -> Error {
+    let status = match cause.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Status::Permission,
+        _ => Status::Io,
+    };
+    let shown = path.display();
+    Error::new(status, format!("the directory {shown} cannot be {doing}: {cause}")).caused_by(cause).with("uri", shown)
 }
 
 fn utf8(path: &Path) -> Result<&str> {

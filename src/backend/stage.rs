@@ -165,15 +165,25 @@ impl Database {
         }
     }
 
-    /// Adds the columns and struct members that only the staged rows have.
+    /// Adds the columns and struct members that only the staged rows have, and gives a type to
+    /// columns that have had only nulls.
     async fn evolve(&self, staged: &Staged, table: Table) -> std::result::Result<Table, Attempt> {
-        let additions = missing_fields(staged.schema.fields(), table.schema().fields());
+        let schema = table.schema();
+        let untyped = untyped_fields(staged.schema.fields(), schema.fields());
+        let kept: Fields = schema.fields().iter().filter(|field| !untyped.contains(&field.name().as_str())).cloned().collect();
+        let additions = missing_fields(staged.schema.fields(), &kept);
         if additions.is_empty() {
             return Ok(table);
         }
         let mut dataset = table.dataset.as_ref().clone();
-        let transform = NewColumnTransform::AllNulls(Arc::new(Schema::new(additions)));
-        match dataset.add_columns(transform, None, None).await {
+        let evolved = async {
+            if !untyped.is_empty() {
+                // Lance does not cast from null; nothing is lost by a column without values.
+                dataset.drop_columns(&untyped).await?;
+            }
+            dataset.add_columns(NewColumnTransform::AllNulls(Arc::new(Schema::new(additions))), None, None).await
+        };
+        match evolved.await {
             Ok(()) => Ok(Table::new(Arc::new(dataset), &staged.table, self.display())),
             Err(cause) => Err(self.attempt(staged, cause)),
         }
@@ -302,6 +312,16 @@ fn paths(fields: &[LanceField]) -> Vec<(String, &LanceField)> {
         }
     }
     all
+}
+
+/// The columns that have no type in `present` but one in `wanted`.
+fn untyped_fields<'a>(wanted: &'a Fields, present: &Fields) -> Vec<&'a str> {
+    wanted
+        .iter()
+        .filter(|field| field.data_type() != &DataType::Null)
+        .filter(|field| present.iter().any(|other| other.name() == field.name() && other.data_type() == &DataType::Null))
+        .map(|field| field.name().as_str())
+        .collect()
 }
 
 /// The part of `wanted` that `present` lacks: whole columns, or structs with only the new members.

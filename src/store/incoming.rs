@@ -71,10 +71,6 @@ impl Incoming {
         &self.id_columns
     }
 
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
     /// Checks and completes the next rows.
     pub fn complete(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         if batch.num_columns() != self.given.fields().len() {
@@ -350,8 +346,6 @@ fn stored_schema(given: &Schema, table: Option<&Schema>) -> Schema {
         let name = field.name();
         match in_table(name) {
             Some(stored) => fields.push(joined(stored, field)),
-            // A column without a type has no values, and would refuse them later.
-            None if field.data_type() == &DataType::Null && !system::is_system(name) => {}
             None => fields.push(new_field(field)),
         }
     }
@@ -402,8 +396,12 @@ fn new_field(field: &Field) -> Field {
     Field::new(name, data_type, true).with_metadata(field.metadata().clone())
 }
 
-/// The field of a table with the struct members that only `given` has added at the end.
+/// The field of a table with the struct members that only `given` has added at the end. A column
+/// that has had only nulls so far, and no type, takes that of `given`.
 fn joined(stored: &Field, given: &Field) -> Field {
+    if stored.data_type() == &DataType::Null {
+        return new_field(given);
+    }
     let (DataType::Struct(members), DataType::Struct(others)) = (stored.data_type(), given.data_type()) else {
         return stored.clone();
     };

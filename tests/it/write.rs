@@ -137,6 +137,20 @@ fn a_new_column_and_a_new_field_evolve_the_table() {
 }
 
 #[test]
+fn a_column_that_had_only_nulls_takes_the_type_of_its_first_values() {
+    let (_directory, store) = fresh(&[]);
+    let with = |id: &str, note: ArrayRef| {
+        batch(vec![("id", text(&[id])), ("note", note), ("metaxy_provenance_by_field", by_field(&["x"], &[id]))])
+    };
+    let nothing = || Arc::new(arrow::array::NullArray::new(1)) as ArrayRef;
+    write(&store, "r/a", &[with("a", nothing())], &[]).unwrap();
+    write(&store, "r/a", &[with("b", nothing())], &[]).unwrap();
+    write(&store, "r/a", &[with("c", text(&["typed"]))], &[]).unwrap();
+    write(&store, "r/a", &[with("d", nothing())], &[]).unwrap();
+    assert_eq!(column(&read(&store, "r/a", &all()).unwrap(), "note"), ["null", "null", "null", "typed"]);
+}
+
+#[test]
 fn a_failed_write_changes_nothing_not_even_the_schema() {
     let (_directory, store) = fresh(&[]);
     write(&store, "r/a", &[samples(&["a"])], &[]).unwrap();
