@@ -362,6 +362,53 @@ def writer(library: Library, number: str) -> None:
             print(json.dumps(str(error)), flush=True)
 
 
+KILLS = 5
+
+
+def killed(library_path: str, directory: Path) -> None:
+    """A writer is killed in the middle of its work, again and again: what it had acknowledged is there, what
+    it had not is there as a whole write or not at all, and the table stays in use."""
+    features.activate("1")
+    library, acknowledged = Library(library_path), set()
+    for kill in range(KILLS):
+        command = [sys.executable, __file__, "endless_writer", library_path, f"{kill} {directory}"]
+        endless = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            for _ in range(3):
+                acknowledged.add(endless.stdout.readline().strip())
+            # Some time into a later write, another one each time.
+            time.sleep(0.003 + 0.011 * kill)
+        finally:
+            endless.kill()
+        acknowledged.update(endless.stdout.read().split())
+        endless.wait(30)
+        with library.open(directory) as store:
+            store.define(*features.definitions())
+            ids = store.read(VIDEO, columns=["id"])["id"].to_pylist()
+        writes = {}
+        for name in ids:
+            writes.setdefault(name.rsplit("-", 1)[0], []).append(name)
+        assert acknowledged <= writes.keys(), f"kill {kill}: lost {acknowledged - writes.keys()}"
+        assert all(len(rows) == 3 for rows in writes.values()), f"kill {kill}: a part of a write: {writes}"
+        check_rows(f"kill {kill}", store_rows(library, directory), python_read(directory, VIDEO))
+
+
+def store_rows(library: Library, directory: Path) -> pa.Table:
+    with library.open(directory) as store:
+        store.define(*features.definitions())
+        return store.read(VIDEO)
+
+
+def endless_writer(library: Library, rest: str) -> None:
+    """Writes three rows at a time until it is killed, and says so after each write."""
+    kill, directory = rest.split(" ", 1)
+    with library.open(directory, **PYTHON_HASHING) as store:
+        store.define(*features.definitions())
+        for write in range(1000):
+            store.write(VIDEO, arrow(videos([f"{kill}-{write}-{i}" for i in range(3)], kill)))
+            print(f"{kill}-{write}", flush=True)
+
+
 def main() -> None:
     case, library_path, rest = sys.argv[1:]
     signal.alarm(600)  # a call that never returns ends the case
@@ -369,6 +416,10 @@ def main() -> None:
         writer(Library(library_path), rest)
     elif case == "first_writers":
         first_writers(library_path, Path(rest))
+    elif case == "killed":
+        killed(library_path, Path(rest))
+    elif case == "endless_writer":
+        endless_writer(Library(library_path), rest)
     else:
         {"python_writes": python_writes, "we_write": we_write, "turns": turns, "inferred": inferred}[case](
             Library(library_path), Path(rest)

@@ -32,6 +32,11 @@ fn nothing_is_lost_when_the_first_writers_start_at_once() {
     run("first_writers");
 }
 
+#[test]
+fn what_a_killed_writer_acknowledged_is_there() {
+    run("killed");
+}
+
 fn run(case: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(python());
