@@ -14,5 +14,5 @@ mod table;
 pub use database::Database;
 pub use location::{Location, mask};
 pub use scan::Scan;
-pub use stage::{Created, Staged};
+pub use stage::Staged;
 pub use table::Table;

@@ -1,16 +1,17 @@
 //! Reading a table: some columns of some rows, as a stream.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Expr;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use futures::stream::BoxStream;
 use lance::dataset::ProjectionRequest;
 use lance::dataset::scanner::{MaterializationStyle, RowAddrTreeMap};
 
 use super::table::Table;
-use crate::error::Result;
+use crate::error::{Error, Result, Status};
 
 /// Rows per batch that a scan gives when it is not told. LanceDB's own default of 1024 makes scans
 /// ten times slower.
@@ -20,7 +21,7 @@ const BATCH_ROWS: usize = 8192;
 const TAKE_SHARE: usize = 20;
 
 /// Chunks of rows that are fetched at a time.
-const TAKES: usize = 2;
+const TAKES: usize = 4;
 
 /// What a scan may hold in buffers of its own.
 const BUFFER_BYTES: u64 = 64 << 20;
@@ -87,20 +88,24 @@ impl Scan {
     /// Reads the rows at `addresses`, which are sorted, and no others.
     pub async fn rows(self, addresses: Vec<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let table_rows = self.table.rows().await?;
-        if addresses.len().saturating_mul(TAKE_SHARE) > table_rows {
+        // What Lance takes are row numbers, which are addresses unless the table has stable ones.
+        if addresses.len().saturating_mul(TAKE_SHARE) > table_rows || self.table.dataset.manifest.uses_stable_row_ids() {
             return self.only(addresses.into_iter().collect()).stream().await;
         }
         let Scan { table, columns, batch_rows, .. } = self;
         let projection = Arc::new(
             table.dataset.schema().project(&columns).map_err(|cause| table.failed("read", cause))?,
         );
-        let chunks: Vec<Vec<u64>> = addresses.chunks(batch_rows).map(<[u64]>::to_vec).collect();
+        // Each take runs on one core, so that there are some even for a few rows.
+        let chunk_rows = batch_rows.min(addresses.len().div_ceil(TAKES)).max(1);
+        let chunks: Vec<Vec<u64>> = addresses.chunks(chunk_rows).map(<[u64]>::to_vec).collect();
         let taken = futures::stream::iter(chunks).map(move |chunk| {
             let (table, projection) = (table.clone(), projection.clone());
-            async move {
+            let take = tokio::spawn(async move {
                 let rows = table.dataset.take_rows(&chunk, ProjectionRequest::Schema(projection)).await;
                 rows.map_err(|cause| table.failed("read", cause))
-            }
+            });
+            async { take.await.map_err(|cause| Error::new(Status::Internal, format!("reading rows failed: {cause}")))? }
         });
         Ok(taken.buffered(TAKES).boxed())
     }
@@ -133,7 +138,11 @@ impl Scan {
         if let Some(limit) = self.limit {
             scanner.limit(Some(i64::try_from(limit).unwrap_or(i64::MAX)), None).map_err(failed)?;
         }
-        let stream = scanner.try_into_stream().await.map_err(failed)?;
-        Ok(stream.map(move |batch| batch.map_err(|cause| table.failed("read", cause))).boxed())
+        let started = AssertUnwindSafe(scanner.try_into_stream()).catch_unwind().await;
+        let stream = started.map_err(|_| self.table.damaged())?.map_err(failed)?;
+        Ok(AssertUnwindSafe(stream)
+            .catch_unwind()
+            .map(move |batch| batch.map_err(|_| table.damaged())?.map_err(|cause| table.failed("read", cause)))
+            .boxed())
     }
 }

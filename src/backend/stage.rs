@@ -11,13 +11,15 @@
 //!   columns by number, so they are renumbered to the table's columns rather than written again.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use lance::dataset::fragment::write::FragmentCreateBuilder;
-use lance::dataset::transaction::{Operation, Transaction};
+use lance::dataset::transaction::{Operation, Transaction, TransactionBuilder};
 use lance::dataset::{CommitBuilder, NewColumnTransform, WriteParams};
 use lance_core::datatypes::{Field as LanceField, Schema as LanceSchema};
 use lance_table::format::{DataFile, Fragment};
@@ -31,21 +33,15 @@ use crate::error::{Error, Result, Status};
 /// twenty times before each of these counts.
 const ATTEMPTS: u32 = 20;
 
+/// Versions that are searched for a commit whose answer was lost.
+const LOOK_BACK: usize = 100;
+
 /// Rows that are written but belong to no version of any table.
 pub struct Staged {
     table: String,
     schema: Schema,
     columns: LanceSchema,
     fragments: Vec<Fragment>,
-}
-
-/// What [`Database::publish`] found to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Created {
-    /// The table was made by this call.
-    Table,
-    /// The rows were added to a table that was there.
-    Nothing,
 }
 
 impl Database {
@@ -58,8 +54,10 @@ impl Database {
         columns.validate().map_err(|cause| self.failed("prepare the columns of", table, cause))?;
         let params = WriteParams { session: Some(self.session().clone()), ..WriteParams::default() };
         let uri = self.table_uri(table);
+        let staging = self.table_directory(table).and_then(|directory| StagingLock::shared(&directory));
         let written =
             FragmentCreateBuilder::new(&uri).schema(&columns).write_params(&params).write_fragments(stream).await;
+        drop(staging);
         match written {
             Ok(fragments) => Ok(Staged { table: table.to_owned(), schema: schema.clone(), columns, fragments }),
             Err(cause) => {
@@ -69,50 +67,132 @@ impl Database {
         }
     }
 
-    /// Shows the staged rows to everybody, all at once. `accept` is asked before rows are added to
-    /// a table that is already there, with its schema.
-    pub async fn publish(&self, staged: &Staged, accept: impl Fn(&Schema) -> Result<()>) -> Result<Created> {
-        let mut last = None;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                tokio::time::sleep(Duration::from_millis(10 << attempt.min(6))).await;
+    /// Shows the staged rows to everybody, all at once. On failure none of them shows and their
+    /// files are deleted, unless it cannot be told whether the commit has happened: then the error
+    /// says so, and the files stay.
+    ///
+    /// `proceed` is asked before each try, and `accept` before rows are added to a table that is
+    /// already there, with its schema.
+    pub async fn publish(
+        &self,
+        staged: Staged,
+        proceed: impl Fn() -> Result<()>,
+        accept: impl Fn(&Schema) -> Result<()>,
+    ) -> Result<()> {
+        match self.try_publish(&staged, proceed, accept).await {
+            Ok(()) => Ok(()),
+            Err(Attempt::Unknown(error)) => Err(error),
+            Err(Attempt::Failed(error)) => {
+                self.discard(&staged).await;
+                Err(error)
             }
-            let attempted = match self.open(&staged.table).await? {
-                None => self.create(staged).await.map(|()| Created::Table),
-                // A commit whose answer was lost has happened all the same.
-                Some(table) if staged.is_in(&table) => return Ok(Created::Nothing),
-                Some(table) => {
-                    accept(&table.schema())?;
-                    self.append(staged, table).await.map(|()| Created::Nothing)
-                }
-            };
-            match attempted {
-                Ok(created) => return Ok(created),
-                Err(Attempt::Failed(error)) => {
-                    // The commit may have happened although its answer was lost.
-                    return match self.open(&staged.table).await {
-                        Ok(Some(table)) if staged.is_in(&table) => Ok(Created::Nothing),
-                        _ => Err(error),
-                    };
-                }
-                Err(Attempt::Overtaken(cause)) => last = Some(cause),
+            Err(Attempt::Overtaken(cause)) => {
+                self.discard(&staged).await;
+                Err(self.located(
+                    &staged.table,
+                    Error::new(
+                        Status::Conflict,
+                        format!(
+                            "the rows were not added to the table {} of {}: other writers were in the way {ATTEMPTS} \
+                             times; write them again",
+                            staged.table,
+                            self.display()
+                        ),
+                    )
+                    .caused_by(&cause),
+                ))
             }
         }
-        let error = Error::new(
-            Status::Conflict,
-            format!(
-                "the rows were not added to the table {} of {}: other writers were in the way {ATTEMPTS} times; write \
-                 them again",
-                staged.table,
-                self.display()
-            ),
-        )
-        .with("store", self.display())
-        .with("table", &staged.table);
-        Err(match last {
-            Some(cause) => error.caused_by(&cause),
-            None => error,
+    }
+
+    async fn try_publish(
+        &self,
+        staged: &Staged,
+        proceed: impl Fn() -> Result<()>,
+        accept: impl Fn(&Schema) -> Result<()>,
+    ) -> std::result::Result<(), Attempt> {
+        // One identity for all tries, so that a commit whose answer was lost is found.
+        let identity = Transaction::new(0, Operation::Append { fragments: Vec::new() }, None).uuid;
+        let mut tries = 0;
+        loop {
+            proceed()?;
+            self.check_files(staged).await?;
+            let committed = match self.open(&staged.table).await? {
+                None => self.create(staged, &identity).await,
+                Some(table) => {
+                    accept(&table.schema())?;
+                    self.append(staged, table, &identity).await
+                }
+            };
+            let cause = match committed {
+                Ok(()) => return Ok(()),
+                Err(Attempt::Overtaken(cause)) => cause,
+                Err(failed) => return Err(failed),
+            };
+            if self.has_happened(staged, &identity, &cause).await? {
+                return Ok(());
+            }
+            tries += 1;
+            if !is_lost_race(&cause) {
+                return Err(Attempt::Failed(self.failed("add rows to", &staged.table, cause)));
+            }
+            if tries == ATTEMPTS {
+                return Err(Attempt::Overtaken(cause));
+            }
+            tokio::time::sleep(Duration::from_millis(10 << tries.min(6))).await;
+        }
+    }
+
+    /// Whether a commit that was answered with `cause` has been made all the same.
+    async fn has_happened(
+        &self,
+        staged: &Staged,
+        identity: &str,
+        cause: &lance::Error,
+    ) -> std::result::Result<bool, Attempt> {
+        let found = match self.open(&staged.table).await {
+            Ok(None) => Ok(false),
+            Ok(Some(table)) => self.holds(&table, staged, identity).await,
+            Err(error) => Err(error),
+        };
+        found.map_err(|error| {
+            Attempt::Unknown(self.located(
+                &staged.table,
+                Error::new(
+                    Status::Unavailable,
+                    format!(
+                        "it is not known whether the rows were added to the table {} of {}: the commit was answered \
+                         with {cause}, and looking for them failed with {error}; read before writing them again",
+                        staged.table,
+                        self.display()
+                    ),
+                )
+                .caused_by(cause)
+                .retryable(false),
+            ))
         })
+    }
+
+    /// Looks for the rows in the newest version, and then, since a compaction may have moved them,
+    /// for the transaction in the versions before it.
+    async fn holds(&self, table: &Table, staged: &Staged, identity: &str) -> Result<bool> {
+        if staged.is_in(table) {
+            return Ok(true);
+        }
+        let failed = |cause| self.failed("look for rows in", &staged.table, cause);
+        let newest = table.dataset.version().version;
+        for version in (1..=newest).rev().take(LOOK_BACK) {
+            let dataset = match table.dataset.checkout_version(version).await {
+                Ok(dataset) => dataset,
+                // Cleaned up long ago.
+                Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => break,
+                Err(cause) => return Err(failed(cause)),
+            };
+            if dataset.read_transaction().await.map_err(failed)?.is_some_and(|made| made.uuid == identity) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Forgets staged rows: their files are deleted, as far as that is possible.
@@ -126,7 +206,7 @@ impl Database {
         self.remove_empty_directories(&staged.table);
     }
 
-    async fn create(&self, staged: &Staged) -> std::result::Result<(), Attempt> {
+    async fn create(&self, staged: &Staged, identity: &str) -> std::result::Result<(), Attempt> {
         let operation = Operation::Overwrite {
             fragments: staged.fragments.clone(),
             schema: staged.columns.clone(),
@@ -134,35 +214,36 @@ impl Database {
             initial_bases: None,
         };
         let uri = self.table_uri(&staged.table);
-        CommitBuilder::new(uri.as_str())
+        let created = CommitBuilder::new(uri.as_str())
             .with_max_retries(0)
             .enable_v2_manifest_paths(true)
             .with_session(self.session().clone())
-            .execute(Transaction::new(0, operation, None))
+            .execute(TransactionBuilder::new(0, operation).uuid(identity.to_owned()).build())
             .await
-            .map(drop)
-            .map_err(|cause| match cause {
-                // Lance tells of a lost race in all these ways.
-                lance::Error::DatasetAlreadyExists { .. }
-                | lance::Error::DatasetNotFound { .. }
-                | lance::Error::NotFound { .. } => Attempt::Overtaken(cause),
-                cause => self.attempt(staged, cause),
-            })
+            .map_err(Attempt::Overtaken)?;
+        // A drop that looked before the commit and deleted after it leaves a table without its rows.
+        if let Err(error) = self.check_files(staged).await {
+            let storage = self.storage().await?;
+            let _ = storage.store.delete(&created.manifest_location().path).await;
+            return Err(error.into());
+        }
+        Ok(())
     }
 
-    async fn append(&self, staged: &Staged, table: Table) -> std::result::Result<(), Attempt> {
+    async fn append(&self, staged: &Staged, table: Table, identity: &str) -> std::result::Result<(), Attempt> {
+        // What cannot be added is found before the table is touched.
+        staged.numbers(&table, self.display())?;
         let table = self.evolve(staged, table).await?;
         if staged.fragments.is_empty() {
             return Ok(());
         }
-        self.check_files(staged).await.map_err(Attempt::Failed)?;
-        let fragments = staged.renumbered(&table, self.display()).map_err(Attempt::Failed)?;
+        let fragments = staged.renumbered(&table, self.display())?;
         let dataset = table.dataset;
-        let transaction = Transaction::new(dataset.version().version, Operation::Append { fragments }, None);
-        match CommitBuilder::new(dataset).execute(transaction).await {
-            Ok(_) => Ok(()),
-            Err(cause) => Err(self.attempt(staged, cause)),
-        }
+        let transaction = TransactionBuilder::new(dataset.version().version, Operation::Append { fragments })
+            .uuid(identity.to_owned())
+            .build();
+        CommitBuilder::new(dataset).execute(transaction).await.map_err(Attempt::Overtaken)?;
+        Ok(self.check_files(staged).await?)
     }
 
     /// Adds the columns and struct members that only the staged rows have, and gives a type to
@@ -185,7 +266,7 @@ impl Database {
         };
         match evolved.await {
             Ok(()) => Ok(Table::new(Arc::new(dataset), &staged.table, self.display())),
-            Err(cause) => Err(self.attempt(staged, cause)),
+            Err(cause) => Err(Attempt::Overtaken(cause)),
         }
     }
 
@@ -197,28 +278,20 @@ impl Database {
             let full = self.data_path(&storage.root, &staged.table, path);
             let exists = storage.store.exists(&full).await.map_err(|cause| self.failed("check the files of", &staged.table, cause))?;
             if !exists {
-                return Err(Error::new(
-                    Status::Conflict,
-                    format!(
-                        "the table {} of {} was dropped while rows were being written to it; nothing was written, write \
-                         them again",
-                        staged.table,
-                        self.display()
+                return Err(self.located(
+                    &staged.table,
+                    Error::new(
+                        Status::Conflict,
+                        format!(
+                            "the table {} of {} was dropped while rows were being written to it; write them again",
+                            staged.table,
+                            self.display()
+                        ),
                     ),
-                )
-                .with("store", self.display())
-                .with("table", &staged.table));
+                ));
             }
         }
         Ok(())
-    }
-
-    fn attempt(&self, staged: &Staged, cause: lance::Error) -> Attempt {
-        if is_conflict(&cause) {
-            Attempt::Overtaken(cause)
-        } else {
-            Attempt::Failed(self.failed("add rows to", &staged.table, cause))
-        }
     }
 
     fn data_path(&self, root: &object_store::path::Path, table: &str, file: &str) -> object_store::path::Path {
@@ -227,25 +300,61 @@ impl Database {
 
     /// A write that came to nothing leaves no directory where there was no table.
     fn remove_empty_directories(&self, table: &str) {
-        if let Some(directory) = self.table_directory(table) {
-            // Both fail, as they should, when anything is in them.
-            let _ = std::fs::remove_dir(directory.join("data"));
-            let _ = std::fs::remove_dir(directory);
-        }
+        let Some(directory) = self.table_directory(table) else { return };
+        let Some(_alone) = StagingLock::exclusive(&directory) else { return };
+        // Both fail, as they should, when anything is in them.
+        let _ = std::fs::remove_dir(directory.join("data"));
+        let _ = std::fs::remove_dir(directory);
     }
 
     fn failed(&self, doing: &str, table: &str, cause: lance::Error) -> Error {
-        from_lance(cause, || format!("cannot {doing} the table {table} of {}", self.display()))
-            .with("store", self.display())
-            .with("table", table)
+        let what = || format!("cannot {doing} the table {table} of {}", self.display());
+        self.located(table, from_lance(cause, what))
     }
+
+    fn located(&self, table: &str, error: Error) -> Error {
+        error.with("store", self.display()).with("table", table)
+    }
+}
+
+/// Keeps the empty directory that one writer has just made from being removed by another whose
+/// write came to nothing. It is a lock on the database's directory, gone with its holder.
+struct StagingLock(#[expect(dead_code, reason = "held, not used")] File);
+
+impl StagingLock {
+    fn shared(table: &Path) -> Option<StagingLock> {
+        let directory = File::open(table.parent()?).ok()?;
+        directory.lock_shared().ok()?;
+        Some(StagingLock(directory))
+    }
+
+    /// Nothing when anybody is staging.
+    fn exclusive(table: &Path) -> Option<StagingLock> {
+        let directory = File::open(table.parent()?).ok()?;
+        directory.try_lock().ok()?;
+        Some(StagingLock(directory))
+    }
+}
+
+/// Whether another writer is why a commit failed, so that a new try may succeed.
+fn is_lost_race(cause: &lance::Error) -> bool {
+    // Lance tells of a lost create in all these ways.
+    let lost_create = matches!(
+        cause,
+        lance::Error::DatasetAlreadyExists { .. }
+            | lance::Error::DatasetNotFound { .. }
+            | lance::Error::NotFound { .. }
+    );
+    lost_create || is_conflict(cause)
 }
 
 /// Why one try to publish did not succeed.
 enum Attempt {
-    /// Another writer was faster; the next try starts from what it left.
+    /// The commit was refused, most likely because another writer was faster.
     Overtaken(lance::Error),
     Failed(Error),
+    /// The commit may have been made.
+    Unknown(Error),
 }
 
 impl From<Error> for Attempt {
@@ -264,30 +373,39 @@ impl Staged {
         table.dataset.fragments().iter().flat_map(|fragment| &fragment.files).any(|file| file.path == mine)
     }
 
-    /// The staged files with the column numbers of `table`.
-    fn renumbered(&self, table: &Table, database: &str) -> Result<Vec<Fragment>> {
+    /// The number that each staged column has in `table`, as far as it is there; a column of another
+    /// type is an error.
+    fn numbers(&self, table: &Table, database: &str) -> Result<HashMap<i32, i32>> {
         let theirs: HashMap<String, &LanceField> = paths(&table.dataset.schema().fields).into_iter().collect();
         let mut numbers = HashMap::new();
         for (path, mine) in paths(&self.columns.fields) {
-            let same = theirs.get(&path).filter(|field| {
-                field.data_type() == mine.data_type() || (!mine.children.is_empty() && !field.children.is_empty())
-            });
-            let Some(field) = same else {
+            let Some(field) = theirs.get(&path) else { continue };
+            let types = (field.data_type(), mine.data_type());
+            let same = types.0 == types.1 || types.0 == DataType::Null || (!mine.children.is_empty() && !field.children.is_empty());
+            if !same {
                 return Err(Error::new(
                     Status::Conflict,
                     format!(
                         "the column {path} of the table {} of {database} was given the type {} by another writer while \
                          rows with the type {} were being written; nothing was written, write them again",
-                        self.table,
-                        theirs.get(&path).map_or_else(|| "none".to_owned(), |field| field.data_type().to_string()),
-                        mine.data_type()
+                        self.table, types.0, types.1
                     ),
                 )
                 .with("store", database)
                 .with("table", &self.table)
                 .with("column", path));
-            };
+            }
             numbers.insert(mine.id, field.id);
+        }
+        Ok(numbers)
+    }
+
+    /// The staged files with the column numbers of `table`, which has all their columns.
+    fn renumbered(&self, table: &Table, database: &str) -> Result<Vec<Fragment>> {
+        let numbers = self.numbers(table, database)?;
+        if let Some((path, _)) = paths(&self.columns.fields).into_iter().find(|(_, field)| !numbers.contains_key(&field.id)) {
+            let message = format!("the column {path} was not added to the table {} of {database}", self.table);
+            return Err(Error::new(Status::Internal, message).with("column", path));
         }
         let renumber = |file: &DataFile| {
             let mut file = file.clone();

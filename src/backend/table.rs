@@ -1,13 +1,15 @@
 //! One version of one table.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use futures::FutureExt;
 use lance::Dataset;
 
 use super::failure::from_lance;
 use super::scan::Scan;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 
 /// A table as it was when it was opened; later writes do not show.
 #[derive(Clone)]
@@ -33,12 +35,19 @@ impl Table {
 
     /// The number of rows, from the table's statistics.
     pub async fn rows(&self) -> Result<usize> {
-        self.dataset.count_rows(None).await.map_err(|cause| self.failed("count the rows of", cause))
+        let counted = AssertUnwindSafe(self.dataset.count_rows(None)).catch_unwind().await;
+        counted.map_err(|_| self.damaged())?.map_err(|cause| self.failed("count the rows of", cause))
     }
 
     /// Reads `columns`, which must be top-level columns of the table.
     pub fn scan(&self, columns: Vec<String>) -> Scan {
         Scan::new(self.clone(), columns)
+    }
+
+    /// The error for a panic of Lance, which means that the files make no sense to it.
+    pub(super) fn damaged(&self) -> Error {
+        let message = format!("the files of the table {} of {} are damaged and cannot be read", self.name, self.database);
+        Error::new(Status::Corrupt, message).with("store", &self.database).with("table", &self.name)
     }
 
     pub(super) fn failed(&self, doing: &str, cause: lance::Error) -> Error {

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt64Type};
+use arrow::compute::kernels::cmp::eq;
+use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType, UInt64Type};
 use datafusion::logical_expr::Expr;
 use futures::{StreamExt, TryStreamExt};
 use hashbrown::HashTable;
@@ -47,7 +48,7 @@ const PARTS: usize = 64;
 /// Batches whose samples are computed at the same time.
 const PARALLEL: usize = 4;
 
-const BATCH_ROWS: usize = 32 * 1024;
+const BATCH_ROWS: usize = 16 * 1024;
 
 /// Set in an address when the row is a tombstone that is not asked for, or does not pass the
 /// filters; a fragment number has no use for the bit.
@@ -179,21 +180,20 @@ impl Reader {
         Ok(rows)
     }
 
-    fn time(&self, batch: &RecordBatch, column: &str) -> Result<Option<ArrayRef>> {
+    fn time(&self, batch: &RecordBatch, column: &str) -> Result<Option<PrimitiveArray<TimestampMicrosecondType>>> {
         let Some(times) = batch.column_by_name(column) else { return Ok(None) };
         // Whatever the unit and zone of an older table, its microseconds compare.
-        cast(times, &system::timestamp())
-            .and_then(|times| cast(&times, &DataType::Int64))
-            .map(Some)
-            .map_err(|cause| unusable(&self.table, &cause))
+        let times = cast(times, &system::timestamp()).map_err(|cause| unusable(&self.table, &cause))?;
+        Ok(times.as_primitive_opt().cloned())
     }
 
     fn of_version(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
         let Some(version) = &self.selection.feature_version else { return Ok(None) };
         let Some(versions) = batch.column_by_name(system::FEATURE_VERSION) else { return Ok(None) };
         let versions = cast(versions, &DataType::LargeUtf8).map_err(|cause| unusable(&self.table, &cause))?;
-        let same = versions.as_string::<i64>().iter().map(|found| Some(found == Some(version.as_str())));
-        Ok(Some(same.collect()))
+        let same = eq(&versions, &LargeStringArray::new_scalar(version)).map_err(|cause| unusable(&self.table, &cause))?;
+        // The common table has rows of one version only.
+        Ok((same.true_count() < same.len()).then_some(same))
     }
 
     fn passing(&self, batch: &RecordBatch) -> Result<Vec<BooleanArray>> {
@@ -227,8 +227,7 @@ fn latest(rows: Vec<Row>) -> Vec<u64> {
     newest.into_iter().map(|row| row.address).filter(|address| address & UNWANTED == 0).collect()
 }
 
-fn value(times: &ArrayRef, row: usize) -> Option<i64> {
-    let times = times.as_primitive_opt::<Int64Type>()?;
+fn value(times: &PrimitiveArray<TimestampMicrosecondType>, row: usize) -> Option<i64> {
     times.is_valid(row).then(|| times.value(row))
 }
 

@@ -77,7 +77,7 @@ impl Store {
             return self.stream(plan.every_row(version, undeleted, &filters).await?, plan);
         }
         let (on_ids, on_latest): (Vec<_>, Vec<_>) =
-            filters.into_iter().partition(|filter| filter.columns().iter().all(|name| id_columns.iter().any(|id| id == name)));
+            filters.into_iter().flat_map(Filter::split).partition(|filter| filter.columns().iter().all(|name| id_columns.iter().any(|id| id == name)));
         let selection = Selection {
             id_columns,
             feature_version: version,

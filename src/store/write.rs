@@ -24,6 +24,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::Store;
 use super::context::Call;
@@ -51,6 +52,7 @@ pub struct Writer {
     schema: SchemaRef,
     rows: mpsc::Sender<Message>,
     staging: Option<JoinHandle<Result<Staged>>>,
+    given_up: CancellationToken,
     pushed: u64,
 }
 
@@ -92,36 +94,37 @@ impl Store {
         let incoming = Incoming::new(spec, &schema, present.as_deref(), hash, stamp)?;
         let keep_last = options.get(WRITE_DUPLICATES)? == Some("last");
         let (rows, received) = mpsc::channel(WAITING);
-        let staging = tokio::spawn(stage(self.clone(), key.table_name(), incoming, hash, keep_last, received));
-        Ok(Writer { store: self.clone(), feature: key.clone(), hash, schema, rows, staging: Some(staging), pushed: 0 })
+        let given_up = CancellationToken::new();
+        let stage = Stage { store: self.clone(), table: key.table_name(), hash, given_up: given_up.clone() };
+        let staging = Some(tokio::spawn(stage.run(incoming, keep_last, received)));
+        Ok(Writer { store: self.clone(), feature: key.clone(), hash, schema, rows, staging, given_up, pushed: 0 })
     }
 }
 
 impl Writer {
-    /// Adds rows, which must have the schema of the write; waits while the storage is behind.
+    /// Adds rows, which must have the schema of the write; waits while the storage is behind. When it
+    /// is cancelled or too late, none of these rows is added, and the write may go on.
     pub async fn push(&mut self, batch: RecordBatch, call: &Call) -> Result<()> {
-        if batch.schema().fields().len() != self.schema.fields().len()
-            || batch.columns().iter().zip(self.schema.fields()).any(|(column, field)| column.data_type() != field.data_type())
-        {
+        let given = batch.columns().iter().map(|column| column.data_type());
+        if !given.eq(self.schema.fields().iter().map(|field| field.data_type())) {
             return Err(self.located(Error::new(
                 Status::SchemaMismatch,
                 format!(
-                    "the columns of the rows changed within one write to {}: it began with {}; nothing was written",
+                    "the columns of the rows changed within one write to {}: it began with {}, and these have {}; they \
+                     were not added",
                     self.feature,
-                    names(&self.schema)
+                    names(&self.schema),
+                    names(&batch.schema())
                 ),
             )));
         }
-        let rows = batch.num_rows();
-        for start in (0..rows).step_by(CHUNK_ROWS) {
-            let chunk = batch.slice(start, CHUNK_ROWS.min(rows - start));
-            let sent = call.run(async { Ok(self.rows.send(Message::Rows(chunk)).await) }).await;
-            match sent.map_err(|error| self.located(error))? {
-                Ok(()) => {}
-                Err(_) => return Err(self.reason().await),
-            }
+        let rows = batch.num_rows() as u64;
+        let sent = call.run(async { Ok(self.rows.send(Message::Rows(batch)).await) }).await;
+        match sent.map_err(|error| self.located(error))? {
+            Ok(()) => {}
+            Err(_) => return Err(self.reason().await),
         }
-        self.pushed += rows as u64;
+        self.pushed += rows;
         call.progress(self.pushed, None);
         Ok(())
     }
@@ -129,44 +132,58 @@ impl Writer {
     /// Makes the rows visible, all at once. When this returns without an error they are there to
     /// stay; with an error, none of them is.
     pub async fn commit(mut self, call: &Call) -> Result<()> {
-        let ended = async { Ok(self.rows.send(Message::End).await) };
-        if call.run(ended).await.map_err(|error| self.located(error))?.is_err() {
-            return Err(self.reason().await);
-        }
-        let Some(staging) = self.staging.as_mut() else { return Err(self.already_failed()) };
-        let staged = match call.run(async { staging.await.map_err(broken)? }).await {
-            Ok(staged) => staged,
-            Err(error) => return Err(self.located(error)),
-        };
-        self.staging = None;
-        let database = self.store.database();
-        if let Err(error) = call.check() {
-            database.discard(&staged).await;
-            return Err(self.located(error));
-        }
-        // From here on there is no giving up: a commit is made, or it is not.
-        let accept = |schema: &Schema| {
-            self.store.settings().check_record(database, &self.feature.table_name(), schema, self.hash)
-        };
-        match database.publish(&staged, accept).await {
-            Ok(_) => {
-                call.progress(self.pushed, Some(self.pushed));
-                Ok(())
-            }
+        match self.staged(call).await {
+            Ok(staged) => self.publish(staged, call).await.map_err(|error| self.located(error)),
             Err(error) => {
-                database.discard(&staged).await;
-                Err(self.located(error))
+                let error = self.located(error);
+                self.abort().await;
+                Err(error)
             }
         }
     }
 
+    /// Ends the rows and waits until all of them are staged.
+    async fn staged(&mut self, call: &Call) -> Result<Staged> {
+        let ended = async { Ok(self.rows.send(Message::End).await) };
+        if call.run(ended).await?.is_err() {
+            return Err(self.reason().await);
+        }
+        let Some(staging) = self.staging.as_mut() else { return Err(self.already_failed()) };
+        let staged = call.run(async { Ok(staging.await) }).await?;
+        self.staging = None;
+        staged.map_err(broken)?
+    }
+
+    /// From here on a try is made to its end; only between two of them the call may be given up.
+    async fn publish(&self, staged: Staged, call: &Call) -> Result<()> {
+        let (database, settings) = (self.store.database(), self.store.settings());
+        // Another process may have begun the store meanwhile, by other settings.
+        let agreed = match settings.resolve(database, None).await {
+            Ok(hash) if hash == self.hash => Ok(()),
+            Ok(_) => Err(Error::new(
+                Status::Conflict,
+                format!("another writer began the store {} with other hash settings; write again", self.store.display()),
+            )),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = agreed {
+            database.discard(&staged).await;
+            return Err(error);
+        }
+        let table = self.feature.table_name();
+        let accept = |schema: &Schema| settings.check_record(database, &table, schema, self.hash);
+        database.publish(staged, || call.check(), accept).await?;
+        call.progress(self.pushed, Some(self.pushed));
+        Ok(())
+    }
+
     /// Gives the write up and waits until what it had staged is gone.
     pub async fn abort(mut self) {
-        let Some(staging) = self.staging.take() else { return };
-        let store = self.store.clone();
-        drop(self);
-        if let Ok(Ok(staged)) = staging.await {
-            store.database().discard(&staged).await;
+        self.given_up.cancel();
+        // Closes the channel that the staging reads from.
+        self.rows = mpsc::channel(1).0;
+        if let Some(staging) = self.staging.take() {
+            discard(&self.store, staging).await;
         }
     }
 
@@ -194,35 +211,99 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.given_up.cancel();
+        if let (Some(staging), Ok(threads)) = (self.staging.take(), self.store.runtime().handle()) {
+            let store = self.store.clone();
+            threads.spawn(async move { discard(&store, staging).await });
+        }
+    }
+}
+
+async fn discard(store: &Store, staging: JoinHandle<Result<Staged>>) {
+    if let Ok(Ok(staged)) = staging.await {
+        store.database().discard(&staged).await;
+    }
+}
+
 /// Turns the rows of a write into staged files.
-async fn stage(
+struct Stage {
     store: Store,
     table: String,
-    mut incoming: Incoming,
     hash: SampleHash,
-    keep_last: bool,
-    received: mpsc::Receiver<Message>,
-) -> Result<Staged> {
-    let schema = Arc::new(incoming.stored().as_ref().clone().with_metadata(settings::record(hash)));
-    let samples = Samples::new(&incoming)?;
-    if keep_last {
-        let mut spool = Spool::new(&schema, samples)?;
-        let mut received = received;
-        loop {
-            match received.recv().await {
-                Some(Message::Rows(batch)) => spool.add(&incoming.complete(&batch)?)?,
-                Some(Message::End) => break,
-                None => return Err(given_up()),
+    /// A write that is given up after its last row ends by this.
+    given_up: CancellationToken,
+}
+
+impl Stage {
+    async fn run(self, incoming: Incoming, keep_last: bool, received: mpsc::Receiver<Message>) -> Result<Staged> {
+        let schema = Arc::new(incoming.stored().as_ref().clone().with_metadata(settings::record(self.hash)));
+        let samples = Samples::new(&incoming)?;
+        if keep_last {
+            let rows = spooled(incoming, Spool::new(&schema, samples)?, received).await?;
+            return self.write_files(&schema, futures::stream::iter(rows)).await;
+        }
+        let (completed, rows) = mpsc::channel(WAITING);
+        let completing = tokio::spawn(complete(incoming, samples, received, completed));
+        let rows = futures::stream::unfold(rows, |mut rows| async { Some((rows.recv().await?, rows)) });
+        let staged = self.write_files(&schema, rows).await?;
+        match completing.await {
+            Ok(()) => Ok(staged),
+            Err(cause) => {
+                self.store.database().discard(&staged).await;
+                Err(broken(cause))
             }
         }
-        return write_files(&store, &table, &schema, futures::stream::iter(spool.last_rows()?)).await;
     }
-    let (completed, rows) = mpsc::channel(WAITING);
-    let completing = tokio::spawn(complete(incoming, samples, received, completed));
-    let rows = futures::stream::unfold(rows, |mut rows| async { Some((rows.recv().await?, rows)) });
-    let staged = write_files(&store, &table, &schema, rows).await;
-    completing.await.map_err(broken)?;
-    staged
+
+    async fn write_files(
+        &self,
+        schema: &SchemaRef,
+        rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+    ) -> Result<Staged> {
+        // Lance wraps an error of its input beyond recognition; ours is kept aside.
+        let reason = Arc::new(Mutex::new(None));
+        let (kept, given_up) = (reason.clone(), self.given_up.clone());
+        let rows = rows.map(move |batch| {
+            let batch = if given_up.is_cancelled() { Err(self::given_up()) } else { batch };
+            batch.map_err(|error| {
+                *kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(error.clone());
+                DataFusionError::External(Box::new(error))
+            })
+        });
+        let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), Box::pin(rows)));
+        let staged = self.store.database().stage(&self.table, schema, rows).await;
+        let reason = reason.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        match reason {
+            Some(error) => Err(error),
+            None => staged,
+        }
+    }
+}
+
+/// Keeps all rows aside, and gives the last of each sample.
+async fn spooled(
+    mut incoming: Incoming,
+    mut spool: Spool,
+    mut received: mpsc::Receiver<Message>,
+) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+    loop {
+        match received.recv().await {
+            Some(Message::Rows(batch)) => {
+                for chunk in chunks(&batch) {
+                    spool.add(&incoming.complete(&chunk)?)?;
+                }
+            }
+            Some(Message::End) => return spool.last_rows(),
+            None => return Err(given_up()),
+        }
+    }
+}
+
+fn chunks(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + '_ {
+    let rows = batch.num_rows();
+    (0..rows).step_by(CHUNK_ROWS).map(move |start| batch.slice(start, CHUNK_ROWS.min(rows - start)))
 }
 
 /// Checks and completes rows until they end; what is wrong with them is the last that it sends.
@@ -234,44 +315,27 @@ async fn complete(
 ) {
     let mut seen = Seen::new();
     loop {
-        let next = match received.recv().await {
-            Some(Message::Rows(batch)) => incoming.complete(&batch).and_then(|batch| {
+        let batch = match received.recv().await {
+            Some(Message::Rows(batch)) => batch,
+            Some(Message::End) => return,
+            None => {
+                // Nobody is left to read it if the files could not be written.
+                let _ = completed.send(Err(given_up())).await;
+                return;
+            }
+        };
+        for chunk in chunks(&batch) {
+            let next = incoming.complete(&chunk).and_then(|batch| {
                 match samples.of(&batch)?.iter().position(|sample| !seen.insert(*sample)) {
                     Some(row) => Err(incoming.duplicate(&batch, row)),
                     None => Ok(batch),
                 }
-            }),
-            Some(Message::End) => return,
-            None => Err(given_up()),
-        };
-        let failed = next.is_err();
-        if completed.send(next).await.is_err() || failed {
-            return;
+            });
+            let failed = next.is_err();
+            if completed.send(next).await.is_err() || failed {
+                return;
+            }
         }
-    }
-}
-
-async fn write_files(
-    store: &Store,
-    table: &str,
-    schema: &SchemaRef,
-    rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
-) -> Result<Staged> {
-    // Lance wraps an error of its input beyond recognition; ours is kept aside.
-    let reason = Arc::new(Mutex::new(None));
-    let kept = reason.clone();
-    let rows = rows.map(move |batch| {
-        batch.map_err(|error| {
-            *kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(error.clone());
-            DataFusionError::External(Box::new(error))
-        })
-    });
-    let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), Box::pin(rows)));
-    let staged = store.database().stage(table, schema, rows).await;
-    let reason = reason.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-    match reason {
-        Some(error) => Err(error),
-        None => staged,
     }
 }
 

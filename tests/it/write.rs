@@ -266,6 +266,120 @@ fn a_write_that_is_given_up_or_cancelled_leaves_nothing() {
     assert_eq!(failure(read(&store, "r/a", &all())).status(), Status::NotFound);
 }
 
+/// Many rows with ids of their own, in one batch.
+fn many(rows: usize) -> RecordBatch {
+    let ids: Vec<String> = (0..rows).map(|row| format!("s{row:08}")).collect();
+    samples(&ids.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_push_that_is_too_late_adds_none_of_its_rows() {
+    let (_directory, store) = fresh(&[]);
+    let large = many(300_000);
+    let mut context = Context::new();
+    context.set_timeout(Some(std::time::Duration::from_millis(1)));
+    let mut late = 0;
+    let written = store.runtime().block_on(async {
+        let mut writer = store.writer("r/a", large.schema(), &Options::new(), &Call::default()).await?;
+        // The channel has room for some; what does not fit in time is refused as a whole.
+        for _ in 0..6 {
+            match writer.push(large.clone(), &context.begin()).await {
+                Ok(()) => {}
+                Err(error) => {
+                    assert_eq!(error.status(), Status::Timeout);
+                    late += 1;
+                }
+            }
+        }
+        writer.abort().await;
+        let mut writer = store.writer("r/a", large.schema(), &Options::new(), &Call::default()).await?;
+        writer.push(large.clone(), &Call::default()).await?;
+        context.set_timeout(Some(std::time::Duration::ZERO));
+        assert_eq!(writer.push(large.clone(), &context.begin()).await.unwrap_err().status(), Status::Timeout);
+        writer.commit(&Call::default()).await
+    });
+    written.unwrap();
+    assert!(late > 0, "six pushes of {} rows fit into the channel", large.num_rows());
+    assert_eq!(read(&store, "r/a", &all()).unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 300_000);
+}
+
+#[test]
+fn a_commit_that_is_too_late_leaves_no_files() {
+    for duplicates in ["error", "last"] {
+        let (directory, store) = fresh(&[]);
+        let large = many(400_000);
+        let mut context = Context::new();
+        context.set_timeout(Some(std::time::Duration::from_millis(20)));
+        let error = failure(store.runtime().block_on(async {
+            let options = crate::support::options(&[("write.duplicates", duplicates)]);
+            let mut writer = store.writer("r/a", large.schema(), &options, &Call::default()).await?;
+            writer.push(large.clone(), &Call::default()).await?;
+            writer.commit(&context.begin()).await
+        }));
+        assert_eq!(error.status(), Status::Timeout, "{error}");
+        assert_eq!(files(directory.path()), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
+fn rows_of_a_table_that_was_dropped_meanwhile_are_not_acknowledged() {
+    let (directory, store) = fresh(&[]);
+    let error = failure(store.runtime().block_on(async {
+        let rows = samples(&["a"]);
+        let mut writer = store.writer("r/a", rows.schema(), &Options::new(), &Call::default()).await?;
+        writer.push(rows, &Call::default()).await?;
+        let data = directory.path().join("r__a.lance/data");
+        while !data.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        // Lance keeps an open file under another name until it is complete.
+        std::fs::rename(directory.path().join("r__a.lance"), directory.path().join("gone")).unwrap();
+        writer.commit(&Call::default()).await
+    }));
+    assert!(matches!(error.status(), Status::Conflict | Status::NotFound | Status::Io), "{error}");
+    assert_eq!(failure(read(&store, "r/a", &all())).status(), Status::NotFound);
+    write(&store, "r/a", &[samples(&["b"])], &[]).unwrap();
+    assert_eq!(column(&read(&store, "r/a", &all()).unwrap(), "id"), ["b"]);
+}
+
+#[test]
+fn writes_that_fail_do_not_disturb_a_first_write() {
+    let directory = tempfile::tempdir().unwrap();
+    std::thread::scope(|threads| {
+        for writer in 0..4 {
+            let path = directory.path();
+            threads.spawn(move || {
+                let store = open(path, &[]);
+                for round in 0..15 {
+                    let feature = format!("r/f{round}");
+                    store.define(&root(&feature, &["x"])).unwrap();
+                    if writer == 0 {
+                        write(&store, &feature, &[samples(&["a"])], &[]).unwrap();
+                    } else {
+                        failure(write(&store, &feature, &[samples(&["a", "a"])], &[]));
+                    }
+                }
+            });
+        }
+    });
+    let store = open(directory.path(), &[]);
+    store.define(&root("r/f7", &["x"])).unwrap();
+    assert_eq!(column(&read(&store, "r/f7", &all()).unwrap(), "id"), ["a"]);
+}
+
 #[test]
 fn a_store_for_reading_refuses_writes_and_a_missing_directory() {
     let (directory, _store) = fresh(&[]);

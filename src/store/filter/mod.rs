@@ -50,6 +50,19 @@ impl Filter {
         columns
     }
 
+    /// The filters that must all be met for this one to be met: the parts of an `AND`, which may be
+    /// applied at different places.
+    pub fn split(self) -> Vec<Filter> {
+        let text = self.text;
+        match self.condition {
+            // A part without a column is no filter by itself.
+            Condition::All(parts) if parts.iter().all(|part| part.has_column()) => {
+                parts.into_iter().map(|condition| Filter { text: text.clone(), condition }).flat_map(Filter::split).collect()
+            }
+            condition => vec![Filter { text, condition }],
+        }
+    }
+
     /// The filter as a DataFusion expression over rows of `schema`.
     pub fn to_expr(&self, schema: &Schema) -> Result<Expr> {
         if self.columns().is_empty() {
@@ -111,6 +124,12 @@ enum Condition {
 }
 
 impl Condition {
+    fn has_column(&self) -> bool {
+        let mut columns = BTreeSet::new();
+        self.collect_columns(&mut columns);
+        !columns.is_empty()
+    }
+
     fn collect_columns<'a>(&'a self, columns: &mut BTreeSet<&'a str>) {
         match self {
             Condition::All(parts) | Condition::Any(parts) => {
