@@ -317,13 +317,13 @@ typedef int32_t MetaxyStatus;
 
 /**
  * Told how many rows a call has done, and out of how many, or -1 where that is not known. It runs on the calling
- * thread or one of the library's, and may make no call but `metaxy_context_cancel`.
+ * thread or one of the library's, and may make no call but `metaxy_context_cancel` and those on errors.
  */
 typedef void (*MetaxyProgressCallback)(uint64_t rows, int64_t total, void *user_data);
 
 /**
  * Receives a message, which is valid during the call. It runs on any thread, on several at once, and may make no
- * call but `metaxy_context_cancel`.
+ * call but `metaxy_context_cancel` and those on errors.
  */
 typedef void (*MetaxyLogCallback)(int32_t level, const char *message, void *user_data);
 
@@ -713,8 +713,9 @@ MetaxyStatus metaxy_store_features(const MetaxyStore *store,
  * `rows` is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are called on the
  * calling thread only, those of its arrays on any. `feature`, `options` and `context` are borrowed for the call; the
  * latter two may be NULL. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`,
- * `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT`, `METAXY_PERMISSION`,
- * `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ * `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`, `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT`,
+ * `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, or as the stream failed if
+ * it is one of the library.
  *
  * @since 0.1.0
  */
@@ -900,8 +901,9 @@ MetaxyStatus metaxy_store_writer(const MetaxyStore *store,
  * Adds the rows of one array, a struct of the writer's columns; blocks while the storage is slower than the caller.
  *
  * `rows` is moved in on every path, failures too: afterwards its `release` is NULL. `context` is borrowed for the
- * call and may be NULL. After an array that was refused as malformed the writer goes on without it. One thread at a
- * time, or `METAXY_BUSY`. Fails as `metaxy_store_write`, and with `METAXY_INVALID_STATE` after the end of the writer.
+ * call and may be NULL. An array that is refused as malformed, or whose push is cancelled or too late, is left out as a
+ * whole, and the writer goes on without it. One thread at a time, or `METAXY_BUSY`. Fails as `metaxy_store_write`, and
+ * with `METAXY_INVALID_STATE` after the end of the writer.
  *
  * @since 0.1.0
  */
@@ -944,9 +946,9 @@ void metaxy_writer_free(MetaxyWriter *writer);
 /**
  * Sends messages of `level` and more urgent ones to `callback`, or, if that is NULL, nowhere, as at the beginning.
  *
- * `level` is one of `METAXY_LOG_*`; `user_data` is passed to the callback and must live until another one is set: when this returns, the former
- * callback is no longer running. There is one callback for the process. Any thread. Fails with
- * `METAXY_INVALID_ARGUMENT`, `METAXY_REENTRANT`.
+ * `level` is one of `METAXY_LOG_*`; `user_data` is passed to the callback and must live until another one is set. When
+ * this returns, the former callback is no longer running: it waits for that, so that the caller must hold no lock that
+ * the callback takes. There is one callback for the process. Any thread. Fails with `METAXY_INVALID_ARGUMENT`.
  *
  * @since 0.1.0
  */

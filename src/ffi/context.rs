@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::ffi::argument;
 use crate::ffi::error::MetaxyError;
 use crate::ffi::guard::{self, Entry};
 use crate::ffi::handle::{self, Kind, Opaque};
@@ -23,7 +22,7 @@ impl Opaque for MetaxyContext {
 }
 
 /// Told how many rows a call has done, and out of how many, or -1 where that is not known. It runs on the calling
-/// thread or one of the library's, and may make no call but `metaxy_context_cancel`.
+/// thread or one of the library's, and may make no call but `metaxy_context_cancel` and those on errors.
 pub type MetaxyProgressCallback = Option<unsafe extern "C" fn(rows: u64, total: i64, user_data: *mut c_void)>;
 
 /// What the host gives for its callback; it answers for using it from whatever thread the callback runs on.
@@ -69,13 +68,7 @@ pub unsafe extern "C" fn metaxy_context_new(
     error: *mut *mut MetaxyError,
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
-    unsafe {
-        guard::enter(error, |_| {
-            let context = argument::output("context", context)?;
-            context.write(handle::insert(Mutex::new(Context::new()))?);
-            Ok(())
-        })
-    }
+    unsafe { guard::produce("context", context, error, |_| handle::insert(Mutex::new(Context::new()))) }
 }
 
 /// Sets the longest that one call may take, in milliseconds; 0, as in a new context, is for ever.

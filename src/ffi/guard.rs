@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
 use crate::error::{Error, Result, Status};
+use crate::ffi::argument::{self, Empty};
 use crate::ffi::error::MetaxyError;
 use crate::ffi::handle::{self, Object, Opaque, Poison};
 use crate::ffi::status::MetaxyStatus;
@@ -55,6 +56,28 @@ pub unsafe fn enter(error: *mut *mut MetaxyError, body: impl FnOnce(&Entry) -> R
     }
 }
 
+/// As [`enter`], for a function with a result. Its `place`, called `name`, is emptied before anything can
+/// fail, so that a call that is refused at the door leaves nothing in it either.
+///
+/// # Safety
+/// `place` and `error` are NULL or can be written.
+pub unsafe fn produce<T: Empty>(
+    name: &'static str,
+    place: *mut T,
+    error: *mut *mut MetaxyError,
+    body: impl FnOnce(&Entry) -> Result<T>,
+) -> MetaxyStatus {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        enter_anywhere(error, |entry| {
+            let place = argument::output(name, place)?;
+            refuse_reentry()?;
+            place.write(body(entry)?);
+            Ok(())
+        })
+    }
+}
+
 /// As [`enter`], for the few functions that a callback may call.
 ///
 /// # Safety
@@ -80,7 +103,11 @@ pub unsafe fn enter_anywhere(
 pub fn attempt<T>(body: impl FnOnce(&Entry) -> Result<T>) -> Result<T> {
     watch_forks();
     let entry = Entry::default();
-    catch_unwind(AssertUnwindSafe(|| body(&entry))).unwrap_or_else(|payload| Err(entry.panicked(payload)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| body(&entry)))
+        .unwrap_or_else(|payload| Err(entry.panicked(payload)));
+    // The last share of an object that was freed during the call ends here.
+    quietly((), || drop(entry));
+    outcome
 }
 
 /// Runs what has no way to report a failure; `otherwise` is the answer if it panics.

@@ -8,11 +8,11 @@ use std::ffi::{CStr, c_int};
 use arrow::array::{ArrayData, RecordBatch, RecordBatchOptions, make_array};
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
+use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow::ffi_stream::FFI_ArrowArrayStream;
 
 use crate::error::{Error, Result, Status};
-use crate::ffi::{argument, export, layout};
+use crate::ffi::{adopt, argument, export, layout};
 use crate::store::context::Call;
 
 /// An array that the host has given away; dropping it releases it.
@@ -59,6 +59,8 @@ impl GivenStream {
         // SAFETY: a stream that is not released has callbacks that can be called on it.
         let code = unsafe { get_schema(&mut stream, &mut schema) };
         if code != 0 {
+            // What a failed callback has left in its place is nothing to release.
+            std::mem::forget(schema);
             return Err(stream_failure(&mut stream, code, "cannot tell its schema"));
         }
         Ok(Incoming {
@@ -105,6 +107,7 @@ impl Incoming {
         // SAFETY: the stream is not released, so that its callbacks can be called on it.
         let code = unsafe { get_next(&mut self.stream, &mut array) };
         if code != 0 {
+            std::mem::forget(array);
             return Err(stream_failure(&mut self.stream, code, &format!("failed at batch {number}")));
         }
         if array.is_released() {
@@ -151,9 +154,8 @@ fn batch(array: FFI_ArrowArray, schema: &SchemaRef, what: &str) -> Result<Record
     if array.is_empty() {
         return Ok(RecordBatch::new_empty(schema.clone()));
     }
-    let unusable = |cause: ArrowError| Error::invalid(format!("{what}: {cause}")).caused_by(&cause);
     // SAFETY: the shape of the array is that of its type; how long its buffers are, only the host knows.
-    let mut data = unsafe { from_ffi_and_data_type(array, data_type) }.map_err(unusable)?;
+    let mut data = unsafe { adopt::data(array, &data_type) };
     if data.null_count() > 0 {
         return Err(Error::invalid(format!(
             "{what} has {} rows that are null as a whole; make their columns null instead",
@@ -161,28 +163,20 @@ fn batch(array: FFI_ArrowArray, schema: &SchemaRef, what: &str) -> Result<Record
         )));
     }
     data.align_buffers();
-    let (offset, rows) = (data.offset(), data.len());
+    let rows = data.len();
     let column = |(field, column): (&FieldRef, &ArrayData)| {
-        let broken = |cause: ArrowError| {
+        column.validate_full().map_err(|cause| {
             Error::invalid(format!("{what}: the column {:?} is broken: {cause}", field.name()))
                 .with("column", field.name())
                 .caused_by(&cause)
-        };
-        // Slicing counts the nulls anew, so that their number must be compared before; everything
-        // else is looked at after it, lest each slice of a large array pay for all of it.
-        column.validate_nulls().map_err(broken)?;
-        // The data of a struct cannot be sliced as data: its members would be cut twice.
-        let column = match (offset, column.len()) == (0, rows) {
-            true => column.clone(),
-            false => make_array(column.clone()).slice(offset, rows).to_data(),
-        };
-        column.validate_full().map_err(broken)?;
-        check_nulls(field, &column, what)?;
-        Ok(make_array(column))
+        })?;
+        check_nulls(field, column, what)?;
+        Ok(make_array(column.clone()))
     };
     let columns = schema.fields().iter().zip(data.child_data()).map(column).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(unusable)
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .map_err(|cause: ArrowError| Error::invalid(format!("{what}: {cause}")).caused_by(&cause))
 }
 
 /// A column that its schema calls free of nulls is.

@@ -5,17 +5,28 @@ use std::ffi::{CStr, c_char};
 use std::sync::Arc;
 
 use arrow::array::{BufferSpec, layout};
-use arrow::datatypes::{DataType, Schema, SchemaRef, UnionMode};
+use arrow::datatypes::{
+    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Schema, SchemaRef,
+};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+use arrow::util::bit_chunk_iterator::UnalignedBitChunk;
 
 use crate::error::{Error, Result, Status};
 
 /// Types nested deeper than this are taken for a mistake, such as a schema that contains itself.
 const DEEPEST: usize = 64;
 
+/// More columns than this, nested ones counted, are taken for one too: without a limit, a few schemas
+/// that contain each other twice would be as many columns as take for ever to look at.
+const MOST_COLUMNS: usize = 1 << 20;
+
+/// More entries of metadata than this are text that was taken for metadata; to parse them, room for
+/// all of them would be reserved.
+const MOST_METADATA: i32 = 1 << 16;
+
 /// The columns that a foreign schema describes; `what` names it in messages.
 pub fn schema(schema: &FFI_ArrowSchema, what: &str) -> Result<SchemaRef> {
-    check_schema(schema, what, DEEPEST)?;
+    check_schema(schema, what, DEEPEST, &mut { MOST_COLUMNS })?;
     let parsed = Schema::try_from(schema).map_err(|cause| {
         Error::new(Status::SchemaMismatch, format!("{what} is not that of rows: {cause}")).caused_by(&cause)
     })?;
@@ -26,13 +37,15 @@ pub fn schema(schema: &FFI_ArrowSchema, what: &str) -> Result<SchemaRef> {
     Ok(Arc::new(parsed))
 }
 
-fn check_schema(schema: &FFI_ArrowSchema, what: &str, deeper: usize) -> Result<()> {
+/// Checks a schema and those below it, of which `left` may still come and which may be nested `deeper`.
+fn check_schema(schema: &FFI_ArrowSchema, what: &str, deeper: usize, left: &mut usize) -> Result<()> {
+    // Before anything else is read: the texts of a released schema are gone.
+    if schema.release.is_none() {
+        return Err(Error::invalid(format!("{what} was already released; give one that was not")));
+    }
     let name = text(schema.name).map_err(|problem| Error::invalid(format!("{what}: a name {problem}")))?;
     let name = name.unwrap_or_default();
     let fail = |problem: &str| Err(broken(what, &format!("{name:?}"), problem));
-    if schema.release.is_none() {
-        return fail("was already released");
-    }
     let format = match text(schema.format) {
         Ok(Some(format)) => format,
         Ok(None) => return fail("has no format"),
@@ -51,17 +64,47 @@ fn check_schema(schema: &FFI_ArrowSchema, what: &str, deeper: usize) -> Result<(
     if schema.n_children < needed || (schema.n_children > 0 && schema.children.is_null()) {
         return fail(&format!("has {} children where {format:?} needs {needed}", schema.n_children));
     }
-    for index in 0..schema.n_children as usize {
+    let count = schema.n_children as usize;
+    *left = left.checked_sub(count).ok_or_else(|| {
+        Error::invalid(format!("{what} has more than {MOST_COLUMNS} columns, nested ones counted"))
+    })?;
+    if format.starts_with("+u") {
+        return Err(unsupported(
+            what,
+            name,
+            "is a union, which a table cannot hold; give each of its types a column",
+        ));
+    }
+    if let Err(problem) = check_metadata(schema.metadata) {
+        return fail(&problem);
+    }
+    for index in 0..count {
         // SAFETY: `children` points to `n_children` pointers.
         match unsafe { (*schema.children.add(index)).as_ref() } {
-            Some(child) => check_schema(child, what, deeper - 1)?,
+            Some(child) if child.release.is_none() => {
+                return fail(&format!("has a child {index} that was already released"));
+            }
+            Some(child) => check_schema(child, what, deeper - 1, left)?,
             None => return fail(&format!("lacks its child {index}")),
         }
     }
     // SAFETY: the dictionary is NULL or a schema.
     match unsafe { schema.dictionary.as_ref() } {
-        Some(dictionary) => check_schema(dictionary, what, deeper - 1),
+        Some(dictionary) => check_schema(dictionary, what, deeper - 1, left),
         None => Ok(()),
+    }
+}
+
+fn check_metadata(metadata: *const c_char) -> std::result::Result<(), String> {
+    if metadata.is_null() {
+        return Ok(());
+    }
+    // SAFETY: metadata begins with the number of its entries, wherever it lies.
+    match unsafe { metadata.cast::<i32>().read_unaligned() } {
+        entries if entries > MOST_METADATA => Err(format!(
+            "has metadata of {entries} entries; metadata is no text but the binary form of Arrow"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -84,11 +127,22 @@ fn check_type(data_type: &DataType) -> std::result::Result<(), String> {
         DataType::RunEndEncoded(ends, _) if !ends.data_type().is_run_ends_type() => {
             Err(format!("has run ends of type {}; they are int16, int32 or int64", ends.data_type()))
         }
+        DataType::Decimal32(precision, _) => check_precision::<Decimal32Type>(*precision),
+        DataType::Decimal64(precision, _) => check_precision::<Decimal64Type>(*precision),
+        DataType::Decimal128(precision, _) => check_precision::<Decimal128Type>(*precision),
+        DataType::Decimal256(precision, _) => check_precision::<Decimal256Type>(*precision),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(fields) if fields.len() == 2 => check_children(data_type),
             other => Err(format!("is a map of {other}; its entries are a struct of key and value")),
         },
         _ => check_children(data_type),
+    }
+}
+
+fn check_precision<T: DecimalType>(precision: u8) -> std::result::Result<(), String> {
+    match precision {
+        precision if (1..=T::MAX_PRECISION).contains(&precision) => Ok(()),
+        _ => Err(format!("has decimals of {precision} digits; they have 1 to {}", T::MAX_PRECISION)),
     }
 }
 
@@ -100,7 +154,7 @@ fn check_children(data_type: &DataType) -> std::result::Result<(), String> {
 }
 
 /// The children that an array of this type has, with their names.
-fn children(data_type: &DataType) -> Vec<(&str, &DataType)> {
+pub fn children(data_type: &DataType) -> Vec<(&str, &DataType)> {
     match data_type {
         DataType::List(field)
         | DataType::LargeList(field)
@@ -110,9 +164,6 @@ fn children(data_type: &DataType) -> Vec<(&str, &DataType)> {
         | DataType::Map(field, _) => vec![(field.name(), field.data_type())],
         DataType::Struct(fields) => {
             fields.iter().map(|field| (field.name().as_str(), field.data_type())).collect()
-        }
-        DataType::Union(fields, _) => {
-            fields.iter().map(|(_, field)| (field.name().as_str(), field.data_type())).collect()
         }
         DataType::RunEndEncoded(ends, values) => {
             vec![(ends.name(), ends.data_type()), (values.name(), values.data_type())]
@@ -211,6 +262,18 @@ impl Place<'_> {
         if masks == 1 && array.null_count > 0 && buffer(0).is_null() {
             return Err(self.broken(&format!("has {} nulls and no validity buffer", array.null_count)));
         }
+        if masks == 1 && array.null_count >= 0 && !buffer(0).is_null() {
+            // SAFETY: a validity buffer has a bit for each value.
+            let mask = unsafe { std::slice::from_raw_parts(buffer(0).cast::<u8>(), end.div_ceil(8)) };
+            let valid = UnalignedBitChunk::new(mask, array.offset(), array.len()).count_ones();
+            let nulls = array.len() - valid;
+            if nulls != array.null_count() {
+                return Err(self.broken(&format!(
+                    "says that it has {} nulls, and has {nulls} by its validity buffer",
+                    array.null_count
+                )));
+            }
+        }
         for (index, spec) in shape.buffers.iter().enumerate() {
             self.check_buffer(buffer(index + masks), index, spec, data_type, end)?;
         }
@@ -256,9 +319,7 @@ impl Place<'_> {
         let bytes = match data_type {
             _ if end == 0 => 0,
             // SAFETY: the offsets are there, aligned, and one more than the values.
-            DataType::Utf8 | DataType::Binary => unsafe { i64::from(*buffer(1).cast::<i32>().add(end)) },
-            // SAFETY: as above.
-            DataType::LargeUtf8 | DataType::LargeBinary => unsafe { *buffer(1).cast::<i64>().add(end) },
+            _ if is_read_at_once(data_type) => unsafe { text_bytes(array, data_type, end) },
             DataType::Utf8View | DataType::BinaryView => return self.check_variadic(array, buffer),
             _ => 0,
         };
@@ -308,7 +369,7 @@ impl Place<'_> {
             return Err(self.broken("has no array of its children"));
         }
         let shortest = match data_type {
-            DataType::Struct(_) | DataType::Union(_, UnionMode::Sparse) => end,
+            DataType::Struct(_) => end,
             DataType::FixedSizeList(_, size) => end.saturating_mul(*size as usize),
             _ => 0,
         };
@@ -328,9 +389,28 @@ impl Place<'_> {
     }
 }
 
+/// How many bytes the texts or binaries of an array have.
+///
+/// # Safety
+/// The array has `end` values of such a type, and aligned offsets, one more than that.
+pub unsafe fn text_bytes(array: &FFI_ArrowArray, data_type: &DataType, end: usize) -> i64 {
+    let offsets = array.buffer(1);
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match data_type {
+            DataType::Utf8 | DataType::Binary => i64::from(*offsets.cast::<i32>().add(end)),
+            _ => *offsets.cast::<i64>().add(end),
+        }
+    }
+}
+
 /// Whether importing reads the buffers of this type before they can be copied into alignment.
 fn is_read_at_once(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
+}
+
+fn unsupported(what: &str, column: &str, problem: &str) -> Error {
+    Error::new(Status::Unsupported, format!("{what}: the column {column:?} {problem}")).with("column", column)
 }
 
 fn broken(what: &str, column: &str, problem: &str) -> Error {

@@ -22,15 +22,15 @@ pub const METAXY_LOG_INFO: i32 = 3;
 pub const METAXY_LOG_DEBUG: i32 = 4;
 
 /// Receives a message, which is valid during the call. It runs on any thread, on several at once, and may make no
-/// call but `metaxy_context_cancel`.
+/// call but `metaxy_context_cancel` and those on errors.
 pub type MetaxyLogCallback =
     Option<unsafe extern "C" fn(level: i32, message: *const c_char, user_data: *mut c_void)>;
 
 /// Sends messages of `level` and more urgent ones to `callback`, or, if that is NULL, nowhere, as at the beginning.
 ///
-/// `level` is one of `METAXY_LOG_*`; `user_data` is passed to the callback and must live until another one is set: when this returns, the former
-/// callback is no longer running. There is one callback for the process. Any thread. Fails with
-/// `METAXY_INVALID_ARGUMENT`, `METAXY_REENTRANT`.
+/// `level` is one of `METAXY_LOG_*`; `user_data` is passed to the callback and must live until another one is set. When
+/// this returns, the former callback is no longer running: it waits for that, so that the caller must hold no lock that
+/// the callback takes. There is one callback for the process. Any thread. Fails with `METAXY_INVALID_ARGUMENT`.
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]

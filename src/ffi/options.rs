@@ -1,6 +1,7 @@
 //! `MetaxyOptions`: texts by name, and the list of the names there are.
 
 use std::ffi::c_char;
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -50,13 +51,7 @@ pub unsafe extern "C" fn metaxy_options_new(
     error: *mut *mut MetaxyError,
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
-    unsafe {
-        guard::enter(error, |_| {
-            let options = argument::output("options", options)?;
-            options.write(handle::insert(Mutex::new(Options::new()))?);
-            Ok(())
-        })
-    }
+    unsafe { guard::produce("options", options, error, |_| handle::insert(Mutex::new(Options::new()))) }
 }
 
 /// Sets the option `key` to `value`, or takes it back if `value` is NULL.
@@ -96,13 +91,11 @@ pub unsafe extern "C" fn metaxy_options_get(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::enter(error, |entry| {
-            let value = argument::output("value", value)?;
+        guard::produce("value", value, error, |entry| {
             let options = entry.object(options)?;
-            if let Some(text) = lock(&options).get(argument::text("key", key)?)? {
-                value.write(c_string(text).into_raw());
-            }
-            Ok(())
+            let options = lock(&options);
+            let text = options.get(argument::text("key", key)?)?;
+            Ok(text.map_or(ptr::null_mut(), |text| c_string(text).into_raw()))
         })
     }
 }
@@ -120,13 +113,7 @@ pub unsafe extern "C" fn metaxy_options_list(
     error: *mut *mut MetaxyError,
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
-    unsafe {
-        guard::enter(error, |_| {
-            let options = argument::output("options", options)?;
-            options.write(export::table(catalog()?)?);
-            Ok(())
-        })
-    }
+    unsafe { guard::produce("options", options, error, |_| export::table(catalog()?)) }
 }
 
 /// Frees a set of options; NULL and a handle already freed are ignored.

@@ -59,11 +59,7 @@ pub unsafe extern "C" fn metaxy_read_request_new(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::enter(error, |_| {
-            let request = argument::output("request", request)?;
-            request.write(handle::insert(Mutex::new(ReadRequest::default()))?);
-            Ok(())
-        })
+        guard::produce("request", request, error, |_| handle::insert(Mutex::new(ReadRequest::default())))
     }
 }
 

@@ -49,13 +49,11 @@ pub unsafe extern "C" fn metaxy_store_open(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::enter(error, |entry| {
-            let store = argument::output("store", store)?;
+        guard::produce("store", store, error, |entry| {
             let uri = argument::text("uri", uri)?;
             let options = options::optional(entry, options)?;
             let call = context::optional(entry, context)?.begin();
-            store.write(handle::insert(Store::open(uri, &options, &call)?)?);
-            Ok(())
+            handle::insert(Store::open(uri, &options, &call)?)
         })
     }
 }
@@ -99,11 +97,7 @@ pub unsafe extern "C" fn metaxy_store_display(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::enter(error, |entry| {
-            let text = argument::output("text", text)?;
-            text.write(c_string(&entry.object(store)?.display()).into_raw());
-            Ok(())
-        })
+        guard::produce("text", text, error, |entry| Ok(c_string(&entry.object(store)?.display()).into_raw()))
     }
 }
 
@@ -144,12 +138,10 @@ pub unsafe extern "C" fn metaxy_store_features(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::enter(error, |entry| {
-            let features = argument::output("features", features)?;
+        guard::produce("features", features, error, |entry| {
             let store = entry.object(store)?;
             let call = context::optional(entry, context)?.begin();
-            features.write(export::table(store.runtime().block_on(store.features(&call))?)?);
-            Ok(())
+            export::table(store.runtime().block_on(store.features(&call))?)
         })
     }
 }
@@ -159,8 +151,9 @@ pub unsafe extern "C" fn metaxy_store_features(
 /// `rows` is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are called on the
 /// calling thread only, those of its arrays on any. `feature`, `options` and `context` are borrowed for the call; the
 /// latter two may be NULL. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`,
-/// `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT`, `METAXY_PERMISSION`,
-/// `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+/// `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`, `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT`,
+/// `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, or as the stream failed if
+/// it is one of the library.
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]
@@ -255,16 +248,14 @@ pub unsafe extern "C" fn metaxy_store_read(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::enter(error, |entry| {
-            let rows = argument::output("rows", rows)?;
+        guard::produce("rows", rows, error, |entry| {
             let store = entry.object(store)?;
             let feature = argument::text("feature", feature)?;
             let request = read_request::optional(entry, request)?;
             let context = context::optional(entry, context)?;
             let call = context.begin();
             let found = store.runtime().block_on(store.read(feature, &request, &call))?;
-            rows.write(export::rows(found, context)?);
-            Ok(())
+            export::rows(found, context)
         })
     }
 }

@@ -77,16 +77,14 @@ pub unsafe extern "C" fn metaxy_store_writer(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::enter(error, |entry| {
-            let place = argument::output("writer", writer)?;
+        guard::produce("writer", writer, error, |entry| {
             let store = entry.object(store)?;
             let feature = argument::text("feature", feature)?;
             let options = options::optional(entry, options)?;
             let call = context::optional(entry, context)?.begin();
             let schema = import::schema(schema)?;
             let writer = store.runtime().block_on(store.writer(feature, schema.clone(), &options, &call))?;
-            place.write(handle::insert(Open::new(writer, schema, &store))?);
-            Ok(())
+            handle::insert(Open::new(writer, schema, &store))
         })
     }
 }
@@ -94,8 +92,9 @@ pub unsafe extern "C" fn metaxy_store_writer(
 /// Adds the rows of one array, a struct of the writer's columns; blocks while the storage is slower than the caller.
 ///
 /// `rows` is moved in on every path, failures too: afterwards its `release` is NULL. `context` is borrowed for the
-/// call and may be NULL. After an array that was refused as malformed the writer goes on without it. One thread at a
-/// time, or `METAXY_BUSY`. Fails as `metaxy_store_write`, and with `METAXY_INVALID_STATE` after the end of the writer.
+/// call and may be NULL. An array that is refused as malformed, or whose push is cancelled or too late, is left out as a
+/// whole, and the writer goes on without it. One thread at a time, or `METAXY_BUSY`. Fails as `metaxy_store_write`, and
+/// with `METAXY_INVALID_STATE` after the end of the writer.
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]

@@ -1,9 +1,44 @@
 /* The caller stays in control: cancel, timeout, progress, one thread at a time, no way back in. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include "sample.h"
 
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
+
+/* Where a call waits until it is let go. */
+typedef struct {
+    pthread_barrier_t inside, go;
+} Gate;
+
+static void gate_make(Gate *gate) {
+    pthread_barrier_init(&gate->inside, NULL, 2);
+    pthread_barrier_init(&gate->go, NULL, 2);
+}
+
+static void gate_destroy(Gate *gate) {
+    pthread_barrier_destroy(&gate->inside);
+    pthread_barrier_destroy(&gate->go);
+}
+
+static void gate_hold(Gate *gate) {
+    pthread_barrier_wait(&gate->inside);
+    pthread_barrier_wait(&gate->go);
+}
+
+/*
+ * A pull calls nothing of the caller's that could hold it. But under a timeout it asks for the time,
+ * and this program answers for the clock.
+ */
+static _Thread_local Gate *gate_at_clock;
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    Gate *gate = gate_at_clock;
+    gate_at_clock = NULL;
+    if (gate) gate_hold(gate);
+    return (int)syscall(SYS_clock_gettime, clock, time);
+}
 
 static void sleep_ms(long ms) {
     struct timespec time = {.tv_nsec = ms * 1000000};
@@ -114,14 +149,19 @@ typedef struct {
 
 static void called(uint64_t rows, int64_t total, void *data) {
     Seen *seen = data;
-    struct ArrowArrayStream none = {0};
+    struct ArrowArrayStream none;
+    MetaxyStore *no_store = (MetaxyStore *)data;
     MetaxyError *inner = NULL;
     (void)total;
     seen->calls++;
     seen->rows = rows;
+
+    /* A call that is refused at the door leaves its results empty, whatever was there. */
+    memset(&none, 0xff, sizeof none);
     CHECK(metaxy_store_read(seen->store, SAMPLE, NULL, NULL, &none, &inner) == METAXY_REENTRANT);
-    CHECK(metaxy_error_status(inner) == METAXY_REENTRANT);
+    CHECK(metaxy_error_status(inner) == METAXY_REENTRANT && none.release == NULL);
     metaxy_error_free(inner);
+    CHECK(metaxy_store_open("memory://", NULL, NULL, &no_store, NULL) == METAXY_REENTRANT && no_store == NULL);
 
     /* Rows that a refused call was given are released all the same. */
     struct ArrowArrayStream rows_in = sample_stream();
@@ -150,16 +190,10 @@ static void called_back(void) {
 }
 
 /* A push that is under way until it is let go. */
-typedef struct {
-    pthread_barrier_t inside, go;
-} Gate;
-
-static void hold(uint64_t rows, int64_t total, void *data) {
-    Gate *gate = data;
+static void hold(uint64_t rows, int64_t total, void *gate) {
     (void)rows;
     (void)total;
-    pthread_barrier_wait(&gate->inside);
-    pthread_barrier_wait(&gate->go);
+    gate_hold(gate);
 }
 
 typedef struct {
@@ -186,8 +220,7 @@ static void one_thread_at_a_time(void) {
     pthread_t thread;
     struct ArrowSchema schema;
     struct ArrowArray batch;
-    pthread_barrier_init(&gate.inside, NULL, 2);
-    pthread_barrier_init(&gate.go, NULL, 2);
+    gate_make(&gate);
     GIVES(METAXY_OK, metaxy_context_new(&context, &error));
     GIVES(METAXY_OK, metaxy_context_set_progress(context, hold, &gate, &error));
     sample_batch(&schema, &batch);
@@ -207,9 +240,102 @@ static void one_thread_at_a_time(void) {
 
     GIVES(METAXY_OK, metaxy_writer_commit(writer, NULL, &error));
     CHECK(stored_rows(store) == SAMPLE_ROWS);
-    pthread_barrier_destroy(&gate.inside);
-    pthread_barrier_destroy(&gate.go);
     metaxy_writer_free(writer);
+
+    /* All that a call uses may be freed while it runs. */
+    sample_batch(&schema, &batch);
+    GIVES(METAXY_OK, metaxy_store_writer(store, SAMPLE, &schema, NULL, NULL, &writer, &error));
+    schema.release(&schema);
+    batch.release(&batch);
+    first = (Push){.writer = writer, .context = context, .status = -1};
+    CHECK(pthread_create(&thread, NULL, push, &first) == 0);
+    pthread_barrier_wait(&gate.inside);
+    metaxy_writer_free(writer);
+    metaxy_context_free(context);
+    metaxy_store_free(store);
+    CHECK(metaxy_live_handles(METAXY_KIND_ANY) == 0);
+    pthread_barrier_wait(&gate.go);
+    CHECK(pthread_join(thread, NULL) == 0 && first.status == METAXY_OK);
+    gate_destroy(&gate);
+}
+
+/* The rows of a push that was cancelled are left out, and the writer goes on. */
+static void cancelled_push(void) {
+    MetaxyStore *store = sample_store();
+    MetaxyWriter *writer = NULL;
+    MetaxyContext *context = NULL;
+    struct ArrowSchema schema;
+    struct ArrowArray batch;
+    sample_batch(&schema, &batch);
+    GIVES(METAXY_OK, metaxy_store_writer(store, SAMPLE, &schema, NULL, NULL, &writer, &error));
+    schema.release(&schema);
+    GIVES(METAXY_OK, metaxy_context_new(&context, &error));
+    GIVES(METAXY_OK, metaxy_context_cancel(context, &error));
+    GIVES(METAXY_CANCELLED, metaxy_writer_push(writer, &batch, context, &error));
+    CHECK(batch.release == NULL);
+    sample_batch(&schema, &batch);
+    schema.release(&schema);
+    GIVES(METAXY_OK, metaxy_writer_push(writer, &batch, NULL, &error));
+    GIVES(METAXY_OK, metaxy_writer_commit(writer, NULL, &error));
+    CHECK(stored_rows(store) == SAMPLE_ROWS);
+    metaxy_writer_free(writer);
+    metaxy_context_free(context);
+    metaxy_store_free(store);
+}
+
+typedef struct {
+    struct ArrowArrayStream *rows;
+    struct ArrowArray batch;
+    Gate *gate;
+    int code;
+} Pull;
+
+static void *pull(void *data) {
+    Pull *pull = data;
+    gate_at_clock = pull->gate;
+    pull->code = pull->rows->get_next(pull->rows, &pull->batch);
+    return NULL;
+}
+
+/* What other threads may do while one is in `get_next`. */
+static void one_reader_at_a_time(void) {
+    MetaxyStore *store = sample_store();
+    MetaxyContext *context = NULL;
+    struct ArrowArrayStream rows = {0};
+    struct ArrowArray none;
+    pthread_t thread;
+    Gate gate;
+    gate_make(&gate);
+    write_sample(store);
+    GIVES(METAXY_OK, metaxy_context_new(&context, &error));
+    GIVES(METAXY_OK, metaxy_context_set_timeout_ms(context, 60000, &error));
+    enum { READ, RELEASE, CANCEL, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        GIVES(METAXY_OK, metaxy_store_read(store, SAMPLE, NULL, context, &rows, &error));
+        struct ArrowArrayStream copy = rows;
+        Pull first = {.rows = &rows, .gate = &gate, .code = -1};
+        CHECK(pthread_create(&thread, NULL, pull, &first) == 0);
+        pthread_barrier_wait(&gate.inside);
+        if (way == READ) {
+            memset(&none, 0xff, sizeof none);
+            CHECK(copy.get_next(&copy, &none) == EBUSY && none.release == NULL);
+            /* The intruder's failure is not that of the stream. */
+            CHECK(copy.get_last_error(&copy) == NULL);
+            GIVES(METAXY_OK, metaxy_error_from_stream(&copy, &error));
+        }
+        if (way == RELEASE) copy.release(&copy);
+        if (way == CANCEL) GIVES(METAXY_OK, metaxy_context_cancel(context, &error));
+        pthread_barrier_wait(&gate.go);
+        CHECK(pthread_join(thread, NULL) == 0);
+        if (way == CANCEL) {
+            CHECK(first.code == ECANCELED && first.batch.release == NULL);
+        } else {
+            CHECK(first.code == 0 && first.batch.length == SAMPLE_ROWS);
+            first.batch.release(&first.batch);
+        }
+        rows.release(&rows);
+    }
+    gate_destroy(&gate);
     metaxy_context_free(context);
     metaxy_store_free(store);
 }
@@ -233,11 +359,49 @@ static void log_callback(void) {
     CHECK(messages == seen);
 }
 
+static void logged_long(int32_t level, const char *message, void *gate) {
+    (void)level;
+    (void)message;
+    gate_hold(gate);
+}
+
+static void *open_a_store(void *unused) {
+    (void)unused;
+    metaxy_store_free(sample_store());
+    return NULL;
+}
+
+static void *remove_callback(void *removed) {
+    CHECK(metaxy_log_set_callback(METAXY_LOG_DEBUG, NULL, NULL, NULL) == METAXY_OK);
+    __atomic_store_n((int *)removed, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* When a callback has been removed, it is not running. */
+static void log_callback_removed_while_it_runs(void) {
+    Gate gate;
+    pthread_t opening, removing;
+    int removed = 0;
+    gate_make(&gate);
+    GIVES(METAXY_OK, metaxy_log_set_callback(METAXY_LOG_INFO, logged_long, &gate, &error));
+    CHECK(pthread_create(&opening, NULL, open_a_store, NULL) == 0);
+    pthread_barrier_wait(&gate.inside);
+    CHECK(pthread_create(&removing, NULL, remove_callback, &removed) == 0);
+    sleep_ms(50);
+    CHECK(!__atomic_load_n(&removed, __ATOMIC_SEQ_CST));
+    pthread_barrier_wait(&gate.go);
+    CHECK(pthread_join(opening, NULL) == 0 && pthread_join(removing, NULL) == 0 && removed);
+    gate_destroy(&gate);
+}
+
 int main(void) {
     cancelled();
     timed_out();
     called_back();
     one_thread_at_a_time();
+    cancelled_push();
+    one_reader_at_a_time();
     log_callback();
+    log_callback_removed_while_it_runs();
     return done();
 }

@@ -99,10 +99,11 @@ static void arrays(void) {
     REFUSED(METAXY_INVALID_ARGUMENT, "the column \"id\" is broken", id->buffers[1] = falling);
     REFUSED(METAXY_INVALID_ARGUMENT, "no multiple of 8", id->buffers[1] = (const char *)misaligned + 1);
     REFUSED(METAXY_INVALID_ARGUMENT, "the column \"id\" is broken", id->buffers[2] = "\xff\xff\xff");
-    REFUSED(METAXY_INVALID_ARGUMENT, "the column \"id\" is broken", {
+    REFUSED(METAXY_INVALID_ARGUMENT, "says that it has 2 nulls, and has 1", {
         id->buffers[0] = &two_of_three;
         id->null_count = 2;
     });
+    REFUSED(METAXY_INVALID_ARGUMENT, "says that it has 0 nulls, and has 1", id->buffers[0] = &two_of_three);
     REFUSED(METAXY_INVALID_ARGUMENT, "1 rows that are null as a whole", {
         rows->buffers[0] = &two_of_three;
         rows->null_count = 1;
@@ -116,7 +117,7 @@ static void arrays(void) {
 
 static void schemas(void) {
     REFUSED(METAXY_INVALID_ARGUMENT, "was already released", schema->release = NULL);
-    REFUSED(METAXY_INVALID_ARGUMENT, "\"id\" was already released", field->release = NULL);
+    REFUSED(METAXY_INVALID_ARGUMENT, "has a child 0 that was already released", field->release = NULL);
     REFUSED(METAXY_INVALID_ARGUMENT, "\"id\" has no format", field->format = NULL);
     REFUSED(METAXY_INVALID_ARGUMENT, "not UTF-8", field->format = "\xff");
     REFUSED(METAXY_INVALID_ARGUMENT, "not UTF-8", field->name = "\xff");
@@ -127,7 +128,35 @@ static void schemas(void) {
     REFUSED(METAXY_INVALID_ARGUMENT, "3 children", schema->children = NULL);
     REFUSED(METAXY_INVALID_ARGUMENT, "lacks its child 0", schema->children[ID] = NULL);
     REFUSED(METAXY_INVALID_ARGUMENT, "has the width -4", field->format = "w:-4");
+    REFUSED(METAXY_INVALID_ARGUMENT, "decimals of 200 digits", field->format = "d:200,0");
+    REFUSED(METAXY_INVALID_ARGUMENT, "decimals of 0 digits", field->format = "d:0,0");
+    REFUSED(METAXY_INVALID_ARGUMENT, "metadata of", field->metadata = "text, whose first bytes are a number");
+    REFUSED(METAXY_UNSUPPORTED, "\"id\" is a union", field->format = "+us:0");
+    REFUSED(METAXY_UNSUPPORTED, "\"id\" is a union", field->format = "+ud:0,0,-1");
     REFUSED(METAXY_INVALID_ARGUMENT, "levels deep", schema->children[ID] = schema);
+    REFUSED(METAXY_INVALID_ARGUMENT, "more than 1048576 columns", {
+        static struct ArrowSchema pairs[40], *twice[40][2];
+        for (int i = 0; i < 40; i++) {
+            pairs[i] = *field;
+            if (i == 0) continue;
+            twice[i][0] = twice[i][1] = &pairs[i - 1];
+            pairs[i].format = "+s";
+            pairs[i].n_children = 2;
+            pairs[i].children = twice[i];
+        }
+        schema->children[ID] = &pairs[39];
+    });
+}
+
+/* Nothing of a released schema is read: its texts are gone. */
+static void released_schema(void) {
+    struct ArrowSchema schema;
+    struct ArrowArray batch;
+    sample_batch(&schema, &batch);
+    schema.release(&schema);
+    GIVES(METAXY_INVALID_ARGUMENT, metaxy_store_write_batch(store, SAMPLE, &batch, &schema, NULL, NULL, &error));
+    SAYS("was already released");
+    CHECK(batch.release == NULL);
 }
 
 /* A stream of good batches that ends badly. */
@@ -166,9 +195,26 @@ static void bad_release(struct ArrowArrayStream *stream) {
     stream->release = NULL;
 }
 
+/* A failed callback may leave anything in the place of its result; that is nothing to release. */
+static void schema_is_none(struct ArrowSchema *schema) {
+    (void)schema;
+    CHECK(!"released");
+}
+
+static void array_is_none(struct ArrowArray *array) {
+    (void)array;
+    CHECK(!"released");
+}
+
 static int no_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
     (void)stream;
-    (void)out;
+    out->release = schema_is_none;
+    return EIO;
+}
+
+static int no_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+    (void)stream;
+    out->release = array_is_none;
     return EIO;
 }
 
@@ -200,6 +246,11 @@ static void streams(void) {
     rows.get_schema = no_schema;
     GIVES(METAXY_IO, metaxy_store_write(store, SAMPLE, &rows, NULL, NULL, &error));
     SAYS("cannot tell its schema");
+
+    rows = bad_stream(&bad);
+    rows.get_next = no_next;
+    GIVES(METAXY_IO, metaxy_store_write(store, SAMPLE, &rows, NULL, NULL, &error));
+    SAYS("failed at batch 0");
 
     rows = bad_stream(&bad);
     rows.get_next = NULL;
@@ -236,6 +287,7 @@ int main(void) {
     store = sample_store();
     arrays();
     schemas();
+    released_schema();
     streams();
     struct ArrowArrayStream nothing = {0};
     GIVES(METAXY_NOT_FOUND, metaxy_store_read(store, SAMPLE, NULL, NULL, &nothing, &error));

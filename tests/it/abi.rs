@@ -54,6 +54,11 @@ fn malformed_arrow_structs() {
 }
 
 #[test]
+fn arrow_arrays_of_every_shape() {
+    run("shapes");
+}
+
+#[test]
 fn a_panic_inside() {
     run("panic");
 }
