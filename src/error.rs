@@ -141,6 +141,13 @@ impl Error {
         self
     }
 
+    /// Says the same with another sentence, such as one that names what the error is about.
+    #[must_use]
+    pub fn reworded(mut self, sentence: impl FnOnce(&str) -> String) -> Self {
+        self.message = sentence(&self.message);
+        self
+    }
+
     #[must_use]
     pub fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;

@@ -1,17 +1,19 @@
 //! A database: the directory that holds one table per feature.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::{FutureExt, TryStreamExt};
+use lance_file::version::ConcreteFileVersion;
 use lance_io::object_store::{ObjectStore, ObjectStoreParams};
 use lancedb::listing::ListingOptions;
 use lancedb::{Connection, Session};
 use object_store::path::Path as ObjectPath;
 use tokio::sync::OnceCell;
 
-use super::failure::from_lancedb;
+use super::failure::{from_io, from_lancedb};
 use super::location::Location;
 use super::session;
 use super::table::Table;
@@ -42,8 +44,10 @@ impl Database {
     pub fn new(location: Location, display: &str, cache_bytes: u64, create: bool) -> Result<Database> {
         let (root, session) = match &location {
             Location::Directory(path) => {
+                let root = utf8(path)?.trim_end_matches('/').to_owned();
+                let session = session::shared(cache_bytes)?;
                 prepare_directory(path, create)?;
-                (utf8(path)?.trim_end_matches('/').to_owned(), session::shared(cache_bytes)?)
+                (root, session)
             }
             // Its own session, or two stores would meet in the registry of a shared one.
             Location::Memory => ("memory://metaxy".to_owned(), session::private(cache_bytes)),
@@ -63,10 +67,12 @@ impl Database {
     /// A write through a handle that another process has overtaken could bring an older table back
     /// over a newer one, so nothing here keeps tables open.
     pub async fn open(&self, table: &str) -> Result<Option<Table>> {
-        if let Location::Directory(root) = &self.location {
+        if let Some(directory) = self.table_directory(table) {
             // Saves the connection for the common question about a table that is not there.
-            if !root.join(format!("{table}.lance")).exists() {
-                return Ok(None);
+            match directory.try_exists() {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(cause) => return Err(self.forbidden(table, &cause)),
             }
         }
         let connection = self.connection().await?;
@@ -74,18 +80,41 @@ impl Database {
         let opened = AssertUnwindSafe(connection.open_table(table).execute()).catch_unwind().await;
         let opened = match opened {
             Ok(Ok(opened)) => opened,
-            Ok(Err(lancedb::Error::TableNotFound { .. })) => return Ok(None),
+            Ok(Err(lancedb::Error::TableNotFound { .. })) => return self.no_versions(table).map(|()| None),
             Ok(Err(cause)) => return Err(self.unreadable(table, from_lancedb(cause, || self.opening(table)))),
             Err(_) => {
-                let error = Error::new(Status::Corrupt, format!("{}: its files cannot be read", self.opening(table)));
+                let error =
+                    Error::new(Status::Corrupt, format!("{}: its files cannot be read", self.opening(table)));
                 return Err(self.unreadable(table, error));
             }
         };
         let Some(dataset) = opened.dataset() else {
-            return Err(Error::new(Status::Internal, format!("{}: it is not a native table", self.opening(table))));
+            return Err(Error::new(
+                Status::Internal,
+                format!("{}: it is not a native table", self.opening(table)),
+            ));
         };
         let dataset = dataset.get().await.map_err(|cause| from_lancedb(cause, || self.opening(table)))?;
         Ok(Some(Table::new(dataset, table, &self.display)))
+    }
+
+    /// Refuses a table whose files are in the format before Lance 2, in which nothing can be added
+    /// to it: rows are written in the present format, and a table has only one.
+    pub fn check_appendable(&self, table: &Table) -> Result<()> {
+        if table.dataset.manifest().data_storage_format.lance_file_format() != ConcreteFileVersion::V1 {
+            return Ok(());
+        }
+        let name = table.name();
+        Err(Error::new(
+            Status::Unsupported,
+            format!(
+                "the table {name} of {} is in Lance's legacy file format, which can be read but not written; copy it into \
+                 a new table of the present format",
+                self.display
+            ),
+        )
+        .with("store", &self.display)
+        .with("table", name))
     }
 
     /// The names of all tables, sorted.
@@ -93,7 +122,8 @@ impl Database {
         let connection = self.connection().await?;
         let mut names: Vec<String> =
             connection.list_tables(&[], ListingOptions::default()).try_collect().await.map_err(|cause| {
-                from_lancedb(cause, || format!("cannot list the tables of {}", self.display)).with("store", &self.display)
+                from_lancedb(cause, || format!("cannot list the tables of {}", self.display))
+                    .with("store", &self.display)
             })?;
         names.sort();
         Ok(names)
@@ -111,7 +141,7 @@ impl Database {
         format!("{}/{table}.lance", self.root)
     }
 
-    pub(super) fn table_directory(&self, table: &str) -> Option<std::path::PathBuf> {
+    pub(super) fn table_directory(&self, table: &str) -> Option<PathBuf> {
         self.location.directory().map(|root| root.join(format!("{table}.lance")))
     }
 
@@ -125,8 +155,10 @@ impl Database {
                 )
                 .await
                 .map_err(|cause| {
-                    super::failure::from_lance(cause, || format!("cannot reach the files of {}", self.display))
-                        .with("store", &self.display)
+                    super::failure::from_lance(cause, || {
+                        format!("cannot reach the files of {}", self.display)
+                    })
+                    .with("store", &self.display)
                 })?;
                 Ok(Storage { store, root })
             })
@@ -146,7 +178,8 @@ impl Database {
                     .execute()
                     .await
                     .map_err(|cause| {
-                        from_lancedb(cause, || format!("cannot connect to {}", self.display)).with("store", &self.display)
+                        from_lancedb(cause, || format!("cannot connect to {}", self.display))
+                            .with("store", &self.display)
                     })
             })
             .await
@@ -156,17 +189,31 @@ impl Database {
         format!("cannot open the table {table} of {}", self.display)
     }
 
+    fn forbidden(&self, table: &str, cause: &std::io::Error) -> Error {
+        from_io(cause, || self.opening(table)).with("store", &self.display).with("table", table)
+    }
+
+    /// LanceDB finds no table also where it is not allowed to look for one.
+    fn no_versions(&self, table: &str) -> Result<()> {
+        let Some(directory) = self.table_directory(table) else { return Ok(()) };
+        match std::fs::read_dir(directory.join(VERSIONS)) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(self.forbidden(table, &cause)),
+            _ => Ok(()),
+        }
+    }
+
     /// Says which file is damaged, where that is the reason why a table does not open.
     fn unreadable(&self, table: &str, error: Error) -> Error {
         let error = error.with("store", &self.display).with("table", table);
         let Some(directory) = self.table_directory(table) else { return error };
-        let Some((manifest, bytes)) = newest_manifest(&directory) else { return error };
+        let Some(manifest) = newest_manifest(&directory) else { return error };
+        let Some(bytes) = size_if_cut_short(&manifest) else { return error };
         let manifest = manifest.display().to_string();
         let mut damaged = Error::new(
             Status::Corrupt,
             format!(
-                "the table {table} of {} cannot be opened: its newest manifest {manifest} ({bytes} bytes) cannot be \
-                 read; if it was cut short by a crash, moving that file away brings the version before it back",
+                "the table {table} of {} cannot be opened: its newest manifest {manifest} ({bytes} bytes) has no end, as \
+                 if it was cut short by a crash; moving that file away brings the version before it back",
                 self.display
             ),
         )
@@ -189,7 +236,8 @@ fn prepare_directory(path: &Path, create: bool) -> Result<()> {
         }
         Err(_) if create => {}
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("there is no directory {shown}; opening the store with mode=write would create it");
+            let message =
+                format!("there is no directory {shown}; opening the store with mode=write would create it");
             return Err(Error::new(Status::NotFound, message).caused_by(&cause).with("uri", shown));
         }
         Err(cause) => return Err(unusable_directory(path, "opened", &cause)),
@@ -199,12 +247,8 @@ fn prepare_directory(path: &Path, create: bool) -> Result<()> {
 }
 
 fn unusable_directory(path: &Path, doing: &str, cause: &std::io::Error) -> Error {
-    let status = match cause.kind() {
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Status::Permission,
-        _ => Status::Io,
-    };
     let shown = path.display();
-    Error::new(status, format!("the directory {shown} cannot be {doing}: {cause}")).caused_by(cause).with("uri", shown)
+    from_io(cause, || format!("the directory {shown} cannot be {doing}")).with("uri", shown)
 }
 
 fn utf8(path: &Path) -> Result<&str> {
@@ -214,13 +258,91 @@ fn utf8(path: &Path) -> Result<&str> {
     })
 }
 
-/// The manifest that a table would be opened with, and its size. Names count down, so that the
-/// newest sorts first.
-fn newest_manifest(table: &Path) -> Option<(std::path::PathBuf, u64)> {
-    std::fs::read_dir(table.join("_versions"))
+/// Why no table can have a column of this name, if so: LanceDB would write it and not read it back.
+pub fn unusable_column_name(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("a column needs a name")
+    } else if name.contains('.') {
+        Some("LanceDB takes a dot for the way to a struct member")
+    } else if name.contains('`') {
+        Some("LanceDB quotes names in backticks")
+    } else if lance_core::is_system_column(name) {
+        Some("LanceDB has a column of its own by this name")
+    } else {
+        None
+    }
+}
+
+/// Where a table keeps its manifests.
+const VERSIONS: &str = "_versions";
+
+/// The last bytes of a manifest: where its content begins, the format's version, and these four.
+const FOOTER_BYTES: u64 = 16;
+const MAGIC: &[u8; 4] = lance_table::format::MAGIC;
+
+/// The manifest that a table would be opened with.
+fn newest_manifest(table: &Path) -> Option<PathBuf> {
+    std::fs::read_dir(table.join(VERSIONS))
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "manifest"))
-        .min()
-        .and_then(|path| Some((path.clone(), path.metadata().ok()?.len())))
+        .filter_map(|path| Some((version_of(&path)?, path)))
+        .max()
+        .map(|(_, path)| path)
+}
+
+/// The version that a manifest's name tells; names of 20 digits count down, so that the newest is listed first.
+fn version_of(manifest: &Path) -> Option<u64> {
+    if manifest.extension()? != "manifest" {
+        return None;
+    }
+    let name = manifest.file_stem()?.to_str()?;
+    let number: u64 = name.parse().ok()?;
+    Some(if name.len() == 20 { u64::MAX - number } else { number })
+}
+
+/// The size of a manifest that does not end as each must; nothing if it does, or cannot be read.
+fn size_if_cut_short(manifest: &Path) -> Option<u64> {
+    let mut file = std::fs::File::open(manifest).ok()?;
+    let bytes = file.metadata().ok()?.len();
+    if bytes < FOOTER_BYTES {
+        return Some(bytes);
+    }
+    let mut end = [0; MAGIC.len()];
+    file.seek(SeekFrom::End(-(MAGIC.len() as i64))).ok()?;
+    file.read_exact(&mut end).ok()?;
+    (end != *MAGIC).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_manifest_is_found_in_either_naming() {
+        for (names, newest) in [
+            (["1.manifest", "9.manifest", "10.manifest"], "10.manifest"),
+            (
+                ["18446744073709551614.manifest", "18446744073709551606.manifest", "d123.manifest"],
+                "18446744073709551606.manifest",
+            ),
+        ] {
+            let table = tempfile::tempdir().unwrap();
+            let versions = table.path().join(VERSIONS);
+            std::fs::create_dir(&versions).unwrap();
+            for name in names {
+                std::fs::write(versions.join(name), []).unwrap();
+            }
+            assert_eq!(newest_manifest(table.path()), Some(versions.join(newest)));
+        }
+    }
+
+    #[test]
+    fn names_that_lancedb_cannot_read_back_are_known() {
+        for name in ["", "a.b", "a`b", "_rowid", "_rowaddr", "_rowoffset", "_row_created_at_version"] {
+            assert!(unusable_column_name(name).is_some(), "{name}");
+        }
+        for name in ["_row", "_rowing", "a b", "é", "select", "a\"b"] {
+            assert_eq!(unusable_column_name(name), None, "{name}");
+        }
+    }
 }

@@ -28,6 +28,11 @@ pub fn from_lance(cause: LanceError, what: impl FnOnce() -> String) -> Error {
     describe(status, &cause, what)
 }
 
+/// As [`from_lancedb`], for what the operating system says.
+pub fn from_io(cause: &std::io::Error, what: impl FnOnce() -> String) -> Error {
+    Error::new(status_of_io(cause), format!("{}: {cause}", what())).caused_by(cause)
+}
+
 /// Whether the same transaction may succeed on the table's newest version.
 pub fn is_conflict(cause: &LanceError) -> bool {
     matches!(
@@ -39,7 +44,11 @@ pub fn is_conflict(cause: &LanceError) -> bool {
     )
 }
 
-fn describe(status: Status, cause: &(dyn std::error::Error + 'static), what: impl FnOnce() -> String) -> Error {
+fn describe(
+    status: Status,
+    cause: &(dyn std::error::Error + 'static),
+    what: impl FnOnce() -> String,
+) -> Error {
     Error::new(status, format!("{}: {}", what(), first_sentence(&cause.to_string()))).caused_by(cause)
 }
 
@@ -83,17 +92,48 @@ fn status_of(error: &(dyn std::error::Error + 'static)) -> Option<Status> {
         return match error {
             StoreError::NotFound { .. } => Some(Status::NotFound),
             StoreError::AlreadyExists { .. } => Some(Status::AlreadyExists),
-            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Some(Status::Permission),
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
+                Some(Status::Permission)
+            }
             StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => Some(Status::Unsupported),
             _ => Some(Status::Io),
         };
     }
     if let Some(error) = error.downcast_ref::<std::io::Error>() {
-        return match error.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Some(Status::Permission),
-            std::io::ErrorKind::NotFound => Some(Status::NotFound),
-            _ => Some(Status::Io),
-        };
+        return Some(status_of_io(error));
     }
     None
+}
+
+fn status_of_io(error: &std::io::Error) -> Status {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Status::Permission,
+        std::io::ErrorKind::NotFound => Status::NotFound,
+        _ => Status::Io,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error as IoError, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_forbids_is_told_as_that() {
+        for (kind, status) in [
+            (ErrorKind::PermissionDenied, Status::Permission),
+            (ErrorKind::ReadOnlyFilesystem, Status::Permission),
+            (ErrorKind::NotFound, Status::NotFound),
+            (ErrorKind::StorageFull, Status::Io),
+        ] {
+            let error = from_io(&IoError::from(kind), || "cannot look".to_owned());
+            assert_eq!(error.status(), status);
+            assert!(error.message().starts_with("cannot look: "), "{error}");
+            // The same below any number of LanceDB's own errors.
+            let wrapped =
+                DbError::Other { message: "it failed".into(), source: Some(Box::new(IoError::from(kind))) };
+            assert_eq!(from_lancedb(wrapped, String::new).status(), status);
+        }
+    }
 }

@@ -16,18 +16,23 @@ pub enum Location {
 }
 
 impl Location {
-    /// Reads `uri`: a path (absolute, relative or below `~`), `file://` or `memory://`. Only a
-    /// scheme decides what is remote, so that a path may begin with anything, `db` included.
+    /// Reads `uri`: a path (absolute, relative or below `~`), `file:` or `memory://`. Only a scheme,
+    /// in letters of either case, decides what is remote, so that a path may begin with anything,
+    /// `db` included.
     pub fn parse(uri: &str) -> Result<Location> {
         if uri.is_empty() {
             return Err(Error::invalid("the URI of the store is empty; give a directory or a URI"));
         }
-        match uri.split_once("://") {
-            None => Ok(Location::Directory(absolute(&expand_home(uri)?)?)),
-            Some(("memory", _)) => Ok(Location::Memory),
-            Some(("local", path)) => Ok(Location::Directory(absolute(&expand_home(path)?)?)),
-            Some(("file", _)) => file_url(uri),
-            Some((scheme, _)) => Err(Error::new(
+        if has_scheme(uri, "file") {
+            return file_url(uri);
+        }
+        let Some((scheme, rest)) = uri.split_once("://") else {
+            return Ok(Location::Directory(absolute(&expand_home(uri)?)?));
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "memory" => Ok(Location::Memory),
+            "local" => Ok(Location::Directory(absolute(&expand_home(rest)?)?)),
+            scheme => Err(Error::new(
                 Status::Unsupported,
                 format!(
                     "stores at {scheme}:// are not supported ({}); give a local directory, file:// or memory://",
@@ -46,13 +51,25 @@ impl Location {
     }
 }
 
+fn has_scheme(uri: &str, scheme: &str) -> bool {
+    uri.split_once(':').is_some_and(|(before, _)| before.eq_ignore_ascii_case(scheme))
+}
+
 fn file_url(uri: &str) -> Result<Location> {
-    let unusable = || {
-        Error::invalid(format!("{} does not name a directory of this machine; write file:///path", mask(uri)))
-            .with("uri", mask(uri))
-    };
-    let url = Url::parse(uri).map_err(|_| unusable())?;
-    url.to_file_path().map(Location::Directory).map_err(|()| unusable())
+    let unusable = |problem: &str| Error::invalid(format!("{} {problem}", mask(uri))).with("uri", mask(uri));
+    let elsewhere =
+        "does not name a directory of this machine; write file:///path, or ./ before a path that begins so";
+    let url = Url::parse(uri).map_err(|_| unusable(elsewhere))?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(unusable(
+            "has a query or a fragment, which a directory has not; write ? as %3F and # as %23",
+        ));
+    }
+    // The parser would take file:x for file:///x.
+    if !uri.get("file:".len()..).is_some_and(|path| path.starts_with('/')) {
+        return Err(unusable(elsewhere));
+    }
+    url.to_file_path().map(Location::Directory).map_err(|()| unusable(elsewhere))
 }
 
 fn expand_home(path: &str) -> Result<PathBuf> {
@@ -64,7 +81,9 @@ fn expand_home(path: &str) -> Result<PathBuf> {
         None => Ok(PathBuf::from(path)),
         Some(below) => match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
             Some(home) => Ok(PathBuf::from(home).join(below)),
-            None => Err(Error::invalid(format!("{path:?} begins with ~ but HOME is not set; give the whole path"))),
+            None => Err(Error::invalid(format!(
+                "{path:?} begins with ~ but HOME is not set; give the whole path"
+            ))),
         },
     }
 }
@@ -153,7 +172,21 @@ mod tests {
         assert_eq!(directory("~"), home);
         assert!(directory("~x").ends_with("~x"));
         assert_eq!(directory("file:///tmp/a%20b"), Path::new("/tmp/a b"));
-        assert!(Location::parse("file://host/x").is_err());
+        for uri in ["file:/tmp/a", "FILE:///tmp/a", "File:/tmp/a", "LOCAL:///tmp/a", "file://localhost/tmp/a"]
+        {
+            assert_eq!(directory(uri), Path::new("/tmp/a"), "{uri}");
+        }
+        assert_eq!(Location::parse("Memory://").unwrap(), Location::Memory);
+        assert_eq!(Location::parse("S3://bucket").unwrap_err().status(), Status::Unsupported);
+        for uri in
+            ["file://host/x", "file:", "file:x", "file:///tmp/a?x=1", "file:///tmp/a#f", "file:/tmp/a?"]
+        {
+            let error = Location::parse(uri).unwrap_err();
+            assert_eq!(error.status(), Status::InvalidArgument, "{uri}");
+            assert_eq!(error.detail("uri"), Some(uri));
+        }
+        assert_eq!(directory("file:///tmp/a%3Fb"), Path::new("/tmp/a?b"));
+        assert!(directory("./file:x").ends_with("file:x"));
         assert!(Location::parse("").is_err());
     }
 

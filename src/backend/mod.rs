@@ -11,7 +11,7 @@ mod session;
 mod stage;
 mod table;
 
-pub use database::Database;
+pub use database::{Database, unusable_column_name};
 pub use location::{Location, mask};
 pub use scan::Scan;
 pub use stage::Staged;

@@ -12,16 +12,27 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use lance::dataset::fragment::write::FragmentCreateBuilder;
 use lance::dataset::transaction::{Operation, Transaction, TransactionBuilder};
 use lance::dataset::{CommitBuilder, NewColumnTransform, WriteParams};
+use lance_core::cache::LanceCache;
 use lance_core::datatypes::{Field as LanceField, Schema as LanceSchema};
+use lance_encoding::decoder::FilterExpression;
+use lance_file::reader::{FileReader, FileReaderOptions};
+use lance_file::writer::FileWriterOptions;
+use lance_io::ReadBatchParams;
+use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
+use lance_io::utils::CachedFileSize;
 use lance_table::format::{DataFile, Fragment};
 
 use super::database::Database;
@@ -32,6 +43,13 @@ use crate::error::{Error, Result, Status};
 /// How often a commit is tried again when other writers are in the way; LanceDB itself tries some
 /// twenty times before each of these counts.
 const ATTEMPTS: u32 = 20;
+
+/// What the columns of a file that is being written collect together before they are encoded.
+const ENCODE_BYTES: u64 = 32 << 20;
+
+/// Rows that are read back at a time, and the bytes that may wait for it.
+const READ_BACK_ROWS: u32 = 8192;
+const READ_BACK_BYTES: u64 = 32 << 20;
 
 /// Versions that are searched for a commit whose answer was lost.
 const LOOK_BACK: usize = 100;
@@ -52,7 +70,12 @@ impl Database {
             LanceSchema::try_from(schema).map_err(|cause| self.failed("prepare the columns of", table, cause))?;
         columns.set_field_id(None);
         columns.validate().map_err(|cause| self.failed("prepare the columns of", table, cause))?;
-        let params = WriteParams { session: Some(self.session().clone()), ..WriteParams::default() };
+        let params = WriteParams {
+            session: Some(self.session().clone()),
+            // Encoding begins when a column has its share of this, and should not wait for the end.
+            file_writer_options: Some(FileWriterOptions { data_cache_bytes: Some(ENCODE_BYTES), ..FileWriterOptions::default() }),
+            ..WriteParams::default()
+        };
         let uri = self.table_uri(table);
         let staging = self.table_directory(table).and_then(|directory| StagingLock::shared(&directory));
         let written =
@@ -193,6 +216,34 @@ impl Database {
             }
         }
         Ok(false)
+    }
+
+    /// Reads staged rows back, in their order; the first has the number 0.
+    pub async fn staged_rows(&self, staged: &Staged, rows: Range<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let failed = |cause| self.failed("read back rows of", &staged.table, cause);
+        let storage = self.storage().await?;
+        let scheduler = ScanScheduler::new(storage.store.clone(), SchedulerConfig::new(READ_BACK_BYTES));
+        let (mut streams, mut first) = (Vec::new(), 0);
+        for fragment in &staged.fragments {
+            let count = fragment.physical_rows.unwrap_or_default() as u64;
+            let (from, to) = (rows.start.max(first), rows.end.min(first + count));
+            for file in fragment.files.iter().filter(|_| from < to) {
+                let path = self.data_path(&storage.root, &staged.table, &file.path);
+                let file = scheduler.open_file(&path, &CachedFileSize::unknown()).await.map_err(failed)?;
+                let (plugins, options) = (Arc::default(), FileReaderOptions::default());
+                let reader =
+                    FileReader::try_open(file, None, plugins, &LanceCache::no_cache(), options).await.map_err(failed)?;
+                let range = ReadBatchParams::Range((from - first) as usize..(to - first) as usize);
+                let read = reader.read_stream(range, READ_BACK_ROWS, 1, FilterExpression::no_filter());
+                streams.push(read.await.map_err(failed)?);
+            }
+            first += count;
+        }
+        let (table, database) = (staged.table.clone(), self.display().to_owned());
+        let rows = futures::stream::iter(streams).flatten();
+        Ok(rows
+            .map_err(move |cause| from_lance(cause, || format!("cannot read back rows of the table {table} of {database}")))
+            .boxed())
     }
 
     /// Forgets staged rows: their files are deleted, as far as that is possible.

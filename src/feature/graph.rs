@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use super::definition::FeatureDefinition;
 use super::did_you_mean;
-use super::key::{FeatureKey, FieldKey, SYSTEM_NAMESPACE};
+use super::key::{FeatureKey, FieldKey, SYSTEM_NAMESPACE, SYSTEM_TABLE_PREFIX};
 use super::plan::{self, Plan, QualifiedField, Upstream};
 use super::spec::FeatureSpec;
 use crate::error::{Error, Result, Status};
-
-/// The beginning of the names of system tables.
-const SYSTEM_TABLE_PREFIX: &str = "metaxy_system__";
 
 /// A set of feature definitions without contradictions; defining more of them makes another graph.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +26,12 @@ impl Graph {
         let mut defined = BTreeSet::new();
         for definition in definitions {
             check_not_reserved(definition.key())?;
-            defined.insert(definition.key().clone());
+            if !defined.insert(definition.key().clone()) {
+                let key = definition.key();
+                let message =
+                    format!("feature `{key}` is defined twice at once: keep one of the definitions");
+                return Err(Error::invalid(message).with("feature", key));
+            }
             graph.definitions.insert(definition.key().clone(), Arc::new(definition));
         }
         graph.check_table_names()?;
@@ -50,6 +52,11 @@ impl Graph {
             Error::new(Status::NotFound, format!("feature `{feature}` is not defined: define it first{hint}"))
                 .with("feature", feature)
         })
+    }
+
+    /// The definition of the feature that has the table of this name.
+    pub fn owner_of(&self, table: &str) -> Option<&FeatureDefinition> {
+        self.features().find(|definition| definition.key().table_name() == table)
     }
 
     /// All definitions in the order of their keys.

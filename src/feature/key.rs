@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// The first part of every system table's key.
 pub const SYSTEM_NAMESPACE: &str = "metaxy-system";
 
+/// The beginning of every system table's name.
+pub const SYSTEM_TABLE_PREFIX: &str = "metaxy_system__";
+
 /// What a [`Key`] names, so that the key of a feature is never taken for the key of a field.
 pub trait KeyKind {
     /// How error messages call a key of this kind.

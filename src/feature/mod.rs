@@ -9,15 +9,16 @@ mod key;
 mod plan;
 pub mod python_json;
 mod spec;
+pub mod system_columns;
 mod version;
 
 pub use definition::{FeatureDefinition, check_project_name};
 pub use graph::Graph;
-pub use key::{FeatureKey, FieldKey, Key, KeyKind, SYSTEM_NAMESPACE};
+pub use key::{FeatureKey, FieldKey, Key, KeyKind, SYSTEM_NAMESPACE, SYSTEM_TABLE_PREFIX};
 pub use plan::{Plan, QualifiedField, Upstream};
 pub use spec::{
     ALL_FIELDS, DEFAULT_CODE_VERSION, FeatureDep, FeatureSpec, FieldDep, FieldDeps, FieldSelection,
-    FieldSpec, FieldsMapping, Lineage, SYSTEM_COLUMN_PREFIX, SYSTEM_COLUMNS,
+    FieldSpec, FieldsMapping, Lineage,
 };
 pub use version::{FeatureVersions, Truncation, Versions};
 

@@ -6,9 +6,8 @@ use std::fmt;
 
 use super::did_you_mean;
 use super::key::{FeatureKey, FieldKey};
-use super::spec::{
-    FeatureDep, FeatureSpec, FieldDeps, FieldSelection, FieldSpec, FieldsMapping, Lineage, SYSTEM_COLUMNS,
-};
+use super::spec::{FeatureDep, FeatureSpec, FieldDeps, FieldSelection, FieldSpec, FieldsMapping, Lineage};
+use super::system_columns::is_system;
 use crate::error::{Error, Result};
 
 /// A field together with the feature it belongs to, written `feature.field`.
@@ -259,7 +258,7 @@ pub(super) fn check_rename(
             );
             Err(Error::invalid(message).with("feature", &feature.key).with("column", new))
         };
-        if SYSTEM_COLUMNS.contains(&new.as_str()) {
+        if is_system(new) {
             return refuse("which is a system column".to_owned());
         }
         if upstream.is_some_and(|upstream| upstream.id_columns.contains(new)) {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{self, Node};
 use super::key::{FeatureKey, FieldKey};
+use super::system_columns::RESERVED_PREFIX;
 use crate::error::Result;
 
 /// The code version of a field that names none.
@@ -13,23 +14,6 @@ pub const DEFAULT_CODE_VERSION: &str = "__metaxy_initial__";
 
 /// How JSON says "every field" where a list of fields could stand.
 pub const ALL_FIELDS: &str = "__METAXY_ALL_DEP__";
-
-/// The beginning of every column name that is not the user's to choose.
-pub const SYSTEM_COLUMN_PREFIX: &str = "metaxy_";
-
-/// The columns that every stored row has besides the user's own.
-pub const SYSTEM_COLUMNS: [&str; 10] = [
-    "metaxy_provenance_by_field",
-    "metaxy_provenance",
-    "metaxy_feature_version",
-    "metaxy_project_version",
-    "metaxy_data_version_by_field",
-    "metaxy_data_version",
-    "metaxy_created_at",
-    "metaxy_updated_at",
-    "metaxy_deleted_at",
-    "metaxy_materialization_id",
-];
 
 /// A feature as its author describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,9 +201,9 @@ fn read_id_columns(node: &Node<'_>) -> Result<Vec<String>> {
         if name.is_empty() {
             return Err(refuse("an id column needs a name".to_owned()));
         }
-        if name.starts_with(SYSTEM_COLUMN_PREFIX) {
+        if name.starts_with(RESERVED_PREFIX) {
             return Err(refuse(format!(
-                "the id column `{name}` begins with `{SYSTEM_COLUMN_PREFIX}`, which is kept for system columns; give it another name"
+                "the id column `{name}` begins with `{RESERVED_PREFIX}`, which is kept for system columns; give it another name"
             )));
         }
         if names.iter().any(|earlier| earlier == name) {

@@ -42,8 +42,11 @@ fn conform_members(array: &StructArray, members: &Fields, path: &str, first_row:
             None => Ok(new_null_array(member.data_type(), array.len())),
         })
         .collect::<Result<Vec<_>>>()?;
-    let conformed = StructArray::try_new_with_length(members.clone(), columns, array.nulls().cloned(), array.len());
-    Ok(Arc::new(conformed.map_err(|cause| mismatch(array.data_type(), &DataType::Struct(members.clone()), path).caused_by(&cause))?))
+    let conformed =
+        StructArray::try_new_with_length(members.clone(), columns, array.nulls().cloned(), array.len());
+    Ok(Arc::new(conformed.map_err(|cause| {
+        mismatch(array.data_type(), &DataType::Struct(members.clone()), path).caused_by(&cause)
+    })?))
 }
 
 fn cast(array: &ArrayRef, wanted: &DataType, path: &str, first_row: u64) -> Result<ArrayRef> {
@@ -62,7 +65,9 @@ fn cast(array: &ArrayRef, wanted: &DataType, path: &str, first_row: u64) -> Resu
     let changed = match distinct(&back, &array) {
         Ok(changed) => changed.values().set_indices().next(),
         // Nested values have no comparison kernel.
-        Err(_) => (0..array.len()).find(|row| back.slice(*row, 1).to_data() != array.slice(*row, 1).to_data()),
+        Err(_) => {
+            (0..array.len()).find(|row| back.slice(*row, 1).to_data() != array.slice(*row, 1).to_data())
+        }
     };
     match changed {
         None => Ok(there),
@@ -72,7 +77,7 @@ fn cast(array: &ArrayRef, wanted: &DataType, path: &str, first_row: u64) -> Resu
                 Status::SchemaMismatch,
                 format!(
                     "row {} has the value {value} in the column {path}, which is {wanted} in the table and cannot hold it \
-                     exactly; nothing was written",
+                     exactly",
                     first_row + row as u64
                 ),
             )
@@ -91,41 +96,57 @@ fn is_text(data_type: &DataType) -> bool {
 fn mismatch(given: &DataType, wanted: &DataType, path: &str) -> Error {
     Error::new(
         Status::SchemaMismatch,
-        format!("the column {path} is {wanted} in the table and cannot take {given}; nothing was written"),
+        format!("the column {path} is {wanted} in the table and cannot take {given}"),
     )
     .with("column", path)
     .with("expected", wanted)
     .with("found", given)
 }
 
+/// The most characters of a value that a message repeats.
+const SHOWN: usize = 100;
+
 /// One value, for a message.
 pub fn show(array: &dyn Array, row: usize) -> String {
     if array.is_null(row) {
         return "null".to_owned();
     }
-    ArrayFormatter::try_new(array, &FormatOptions::default())
-        .map_or_else(|_| "?".to_owned(), |formatter| formatter.value(row).to_string())
+    let mut shown = ArrayFormatter::try_new(array, &FormatOptions::default())
+        .map_or_else(|_| "?".to_owned(), |formatter| formatter.value(row).to_string());
+    if let Some((end, _)) = shown.char_indices().nth(SHOWN) {
+        shown.truncate(end);
+        shown.push('…');
+    }
+    shown
 }
 
 /// The type in which a new table stores a column that comes as `given`: views, dictionaries and runs
 /// become the plain types that every client of the table reads.
 pub fn stored_type(given: &DataType) -> DataType {
-    let stored_field = |field: &Field| field.clone().with_data_type(stored_type(field.data_type())).with_nullable(true);
+    let stored_field =
+        |field: &Field| field.clone().with_data_type(stored_type(field.data_type())).with_nullable(true);
     match given {
         DataType::Utf8 | DataType::Utf8View => DataType::LargeUtf8,
         DataType::BinaryView => DataType::LargeBinary,
         DataType::Dictionary(_, values) => stored_type(values),
         DataType::RunEndEncoded(_, values) => stored_type(values.data_type()),
-        DataType::Struct(members) => DataType::Struct(members.iter().map(|member| stored_field(member)).collect()),
+        DataType::Struct(members) => {
+            DataType::Struct(members.iter().map(|member| stored_field(member)).collect())
+        }
         DataType::List(item) | DataType::ListView(item) => DataType::List(Arc::new(stored_field(item))),
-        DataType::LargeList(item) | DataType::LargeListView(item) => DataType::LargeList(Arc::new(stored_field(item))),
+        DataType::LargeList(item) | DataType::LargeListView(item) => {
+            DataType::LargeList(Arc::new(stored_field(item)))
+        }
         other => other.clone(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BooleanArray, Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray, TimestampNanosecondArray};
+    use arrow::array::{
+        BooleanArray, Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray,
+        TimestampNanosecondArray,
+    };
     use arrow::datatypes::TimeUnit;
 
     use super::*;
@@ -160,7 +181,8 @@ mod tests {
             to(Int64Array::from(vec![1 << 40]), DataType::Int32).unwrap_err(),
             to(LargeStringArray::from(vec!["007"]), DataType::Int64).unwrap_err(),
             to(LargeStringArray::from(vec!["abc"]), DataType::Int64).unwrap_err(),
-            to(TimestampNanosecondArray::from(vec![1]), DataType::Timestamp(TimeUnit::Microsecond, None)).unwrap_err(),
+            to(TimestampNanosecondArray::from(vec![1]), DataType::Timestamp(TimeUnit::Microsecond, None))
+                .unwrap_err(),
             to(BooleanArray::from(vec![true]), DataType::Struct(Fields::empty())).unwrap_err(),
         ] {
             assert_eq!(error.status(), Status::SchemaMismatch, "{error}");
@@ -168,10 +190,23 @@ mod tests {
     }
 
     #[test]
+    fn long_values_are_shown_cut() {
+        let long = StringArray::from(vec!["é".repeat(3000), "é".repeat(100)]);
+        assert_eq!(show(&long, 0), format!("{}…", "é".repeat(100)));
+        assert_eq!(show(&long, 1), "é".repeat(100));
+    }
+
+    #[test]
     fn struct_members_are_matched_by_name() {
         let given = StructArray::from(vec![
-            (Arc::new(Field::new("y", DataType::Int32, true)), Arc::new(Int32Array::from(vec![1])) as ArrayRef),
-            (Arc::new(Field::new("x", DataType::Utf8, true)), Arc::new(StringArray::from(vec!["a"])) as ArrayRef),
+            (
+                Arc::new(Field::new("y", DataType::Int32, true)),
+                Arc::new(Int32Array::from(vec![1])) as ArrayRef,
+            ),
+            (
+                Arc::new(Field::new("x", DataType::Utf8, true)),
+                Arc::new(StringArray::from(vec!["a"])) as ArrayRef,
+            ),
         ]);
         let wanted: Fields = vec![
             Field::new("x", DataType::LargeUtf8, true),

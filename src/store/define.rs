@@ -1,31 +1,54 @@
 //! The features of a store: defining them, and listing what is defined with its versions.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use arrow::array::{
-    ArrayRef, BooleanArray, LargeListBuilder, LargeStringArray, LargeStringBuilder, RecordBatch, StructBuilder,
+    ArrayRef, BooleanArray, LargeListBuilder, LargeStringArray, LargeStringBuilder, RecordBatch,
+    StructBuilder,
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 use super::Store;
 use super::context::Call;
 use crate::error::{Error, Result, Status};
-use crate::feature::{FeatureDefinition, FeatureKey, FeatureVersions, Truncation, Versions};
+use crate::feature::{FeatureDefinition, FeatureKey, FeatureVersions, Graph, Truncation, Versions};
+
+/// The features that are defined in a store; clones are the same.
+#[derive(Clone, Default)]
+pub struct Features(Arc<RwLock<Arc<Graph>>>);
+
+impl Features {
+    /// The features as they are defined now; later definitions do not change it.
+    pub fn now(&self) -> Arc<Graph> {
+        self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Replaces the features by what `change` makes of them, unless that fails.
+    fn change(&self, change: impl FnOnce(&Graph) -> Result<Graph>) -> Result<()> {
+        let mut graph = self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *graph = Arc::new(change(&graph)?);
+        Ok(())
+    }
+}
 
 impl Store {
     /// Defines the features of `json`: a spec, an envelope around one, or an array of either. All of
     /// them are defined, or none. A feature that is defined already is replaced.
     pub fn define(&self, json: &str) -> Result<()> {
         self.check_open()?;
-        let definitions = FeatureDefinition::from_json(json, self.project()).map_err(|error| self.located(error))?;
-        self.change_graph(|graph| graph.with(definitions)).map_err(|error| self.located(error))
+        let definitions =
+            FeatureDefinition::from_json(json, self.project()).map_err(|error| self.located(error))?;
+        self.defined().change(|graph| graph.with(definitions)).map_err(|error| self.located(error))
     }
 
     /// The defined features and their versions, in the columns of [`features_schema`], sorted by
     /// key. The versions of a feature whose dependencies are not all defined are null.
     pub async fn features(&self, call: &Call) -> Result<RecordBatch> {
         self.check_open()?;
-        let hash = call.run(self.settings().resolve(self.database(), None)).await.map_err(|error| self.located(error))?;
+        let hash = call
+            .run(self.settings().resolve(self.database(), None))
+            .await
+            .map_err(|error| self.located(error))?;
         let graph = self.graph();
         let mut versions = Versions::new(&graph, hash.truncation);
         let rows = graph
@@ -71,7 +94,10 @@ fn list(name: &str, item: DataType) -> Field {
 }
 
 fn field_members() -> Fields {
-    ["field", "code_version", "field_version"].into_iter().map(|name| Field::new(name, DataType::LargeUtf8, true)).collect()
+    ["field", "code_version", "field_version"]
+        .into_iter()
+        .map(|name| Field::new(name, DataType::LargeUtf8, true))
+        .collect()
 }
 
 type Row<'a> = (&'a FeatureDefinition, Option<FeatureVersions>);
@@ -92,10 +118,13 @@ fn catalog(rows: &[Row<'_>], project_version: impl Fn(Option<&str>) -> String) -
         version(&|versions| versions.code_version.clone()),
         version(&|versions| versions.spec_version.clone()),
         version(&|versions| versions.definition_version.clone()),
-        text(&|(definition, versions)| versions.as_ref().map(|_| project_version(definition.project.as_deref()))),
+        text(&|(definition, versions)| {
+            versions.as_ref().map(|_| project_version(definition.project.as_deref()))
+        }),
     ];
-    RecordBatch::try_new(features_schema(), columns)
-        .map_err(|cause| Error::new(Status::Internal, format!("the catalog of features is malformed: {cause}")))
+    RecordBatch::try_new(features_schema(), columns).map_err(|cause| {
+        Error::new(Status::Internal, format!("the catalog of features is malformed: {cause}"))
+    })
 }
 
 fn id_columns(rows: &[Row<'_>]) -> ArrayRef {

@@ -6,14 +6,17 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, LargeStringArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, LargeStringArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{is_not_null, is_null};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::conform::{conform, show, stored_type};
+use super::repeats::Repeat;
 use super::system_columns as system;
+use crate::backend::unusable_column_name;
 use crate::error::{Error, Result, Status};
 use crate::feature::FeatureSpec;
 use crate::versioning::{ByField, SampleHash, sample_provenance};
@@ -44,19 +47,26 @@ pub struct Incoming {
 impl Incoming {
     /// Plans a write of rows that come as `given` into a table that has the columns of `table`, or
     /// into a new one. Everything that the schema alone tells is checked here.
-    pub fn new(spec: &FeatureSpec, given: &Schema, table: Option<&Schema>, hash: SampleHash, stamp: Stamp) -> Result<Incoming> {
+    pub fn new(
+        spec: &FeatureSpec,
+        given: &Schema,
+        table: Option<&Schema>,
+        hash: SampleHash,
+        stamp: Stamp,
+    ) -> Result<Incoming> {
         let feature = spec.key.to_string();
         let given = Arc::new(with_canonical_names(given));
         check_columns(&feature, &spec.id_columns, &given)?;
-        let stored = Arc::new(stored_schema(&given, table));
+        let members: Vec<String> = spec.fields.iter().map(|field| field.key.struct_key()).collect();
+        let stored = stored_schema(&given, table, &members).map_err(|error| about(&feature, error))?;
         Ok(Incoming {
             feature,
             id_columns: spec.id_columns.clone(),
-            members: spec.fields.iter().map(|field| field.key.struct_key()).collect(),
+            members,
             hash,
             stamp,
             given,
-            stored,
+            stored: Arc::new(stored),
             rows: 0,
         })
     }
@@ -74,7 +84,10 @@ impl Incoming {
     /// Checks and completes the next rows.
     pub fn complete(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         if batch.num_columns() != self.given.fields().len() {
-            return Err(self.refuse(Status::SchemaMismatch, "the columns of the rows changed within one write; write rows of one schema".to_owned()));
+            return Err(self.refuse(
+                Status::SchemaMismatch,
+                "the columns of the rows changed within one write; write rows of one schema".to_owned(),
+            ));
         }
         let batch = RecordBatch::try_new_with_options(
             self.given.clone(),
@@ -82,7 +95,10 @@ impl Incoming {
             &RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
         )
         .map_err(|cause| {
-            self.refuse(Status::SchemaMismatch, format!("the rows do not fit the schema of the write: {cause}"))
+            self.refuse(
+                Status::SchemaMismatch,
+                format!("the rows do not fit the schema of the write: {cause}"),
+            )
         })?;
         let versions = self.versions(&batch)?;
         let columns = self
@@ -96,7 +112,9 @@ impl Incoming {
             columns,
             &RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
         )
-        .map_err(|cause| self.refuse(Status::Internal, format!("the completed rows do not fit the table: {cause}")))?;
+        .map_err(|cause| {
+            self.refuse(Status::Internal, format!("the completed rows do not fit the table: {cause}"))
+        })?;
         self.check_ids(&completed)?;
         self.rows += batch.num_rows() as u64;
         Ok(completed)
@@ -115,17 +133,19 @@ impl Incoming {
             system::MATERIALIZATION_ID => text(self.stamp.materialization_id.as_deref(), rows),
             system::UPDATED_AT => self.now(rows),
             system::CREATED_AT => given.cloned().unwrap_or_else(|| self.now(rows)),
-            system::DELETED_AT => given.cloned().unwrap_or_else(|| new_null_array(&system::timestamp(), rows)),
+            system::DELETED_AT => {
+                given.cloned().unwrap_or_else(|| new_null_array(&system::timestamp(), rows))
+            }
             _ => given.cloned().unwrap_or_else(|| new_null_array(field.data_type(), rows)),
         };
         if let (true, DataType::Struct(_)) = (is_by_field(field.name()), array.data_type()) {
             if matches!(field.data_type(), DataType::List(_) | DataType::LargeList(_)) {
                 // The table keeps its by-field columns as lists of entries.
                 let entries: ArrayRef = Arc::new(self.by_field(&array, field.name())?.to_map_list()?);
-                return conform(&entries, field, self.rows);
+                return self.conform(&entries, field);
             }
         }
-        conform(&array, field, self.rows).map_err(|error| error.with("feature", &self.feature))
+        self.conform(&array, field)
     }
 
     /// The four version columns, completed in Metaxy's order.
@@ -134,12 +154,15 @@ impl Incoming {
             return Err(self.refuse(Status::SchemaMismatch, missing_provenance(&self.feature)));
         };
         let by_field = self.by_field(given, system::PROVENANCE_BY_FIELD)?;
-        let provenance_by_field = self.readable(given, system::PROVENANCE_BY_FIELD)?;
+        let provenance_by_field = self.as_struct(given, system::PROVENANCE_BY_FIELD)?;
         let provenance: ArrayRef = match batch.column_by_name(system::PROVENANCE) {
-            Some(provenance) if provenance.data_type() != &DataType::Null => self.as_text(provenance, system::PROVENANCE)?,
+            Some(provenance) if provenance.data_type() != &DataType::Null => {
+                self.as_text(provenance, system::PROVENANCE)?
+            }
             _ => Arc::new(sample_provenance(&by_field, &self.hash)),
         };
-        let Some(overridden) = batch.column_by_name(system::DATA_VERSION_BY_FIELD) else {
+        let overridden = batch.column_by_name(system::DATA_VERSION_BY_FIELD);
+        let Some(overridden) = overridden.filter(|column| column.data_type() != &DataType::Null) else {
             return Ok(Versions {
                 data_version_by_field: provenance_by_field.clone(),
                 data_version: provenance.clone(),
@@ -147,8 +170,9 @@ impl Incoming {
                 provenance,
             });
         };
-        let readable = self.readable(overridden, system::DATA_VERSION_BY_FIELD)?;
-        let data_version_by_field = self.filled(&readable, &provenance_by_field, system::DATA_VERSION_BY_FIELD)?;
+        let overridden = self.as_struct(overridden, system::DATA_VERSION_BY_FIELD)?;
+        let data_version_by_field =
+            self.filled(&overridden, &provenance_by_field, system::DATA_VERSION_BY_FIELD)?;
         let data_version: ArrayRef = match batch.column_by_name(system::DATA_VERSION) {
             Some(version) if version.data_type() != &DataType::Null => {
                 let version = self.as_text(version, system::DATA_VERSION)?;
@@ -163,28 +187,32 @@ impl Incoming {
     }
 
     fn by_field(&self, array: &ArrayRef, column: &str) -> Result<ByField> {
-        ByField::try_new(array, column, &self.members).map_err(|error| error.with("feature", &self.feature))
+        self.members_of(array, column, &self.members)
     }
 
-    /// A by-field column as a struct with every member it has, in the order it has them.
-    fn readable(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef> {
-        let mut members = ByField::member_names(array, column)?;
-        // A column of entries without rows has no names; the spec's do.
-        for member in &self.members {
-            if !members.contains(member) {
-                members.push(member.clone());
-            }
-        }
-        let by_field = match array.data_type() {
-            DataType::Struct(_) => ByField::try_new(array, column, &members),
-            _ => ByField::try_new(array, column, &self.members),
+    /// A by-field column as a struct: with every member that it has, in its order, or, if it is a
+    /// map, with the fields of the feature, since the rows of a map may each have other entries.
+    fn as_struct(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef> {
+        let mut members: Vec<String> = match array.data_type() {
+            DataType::Struct(given) => given.iter().map(|member| member.name().clone()).collect(),
+            _ => Vec::new(),
         };
-        Ok(Arc::new(by_field.map_err(|error| error.with("feature", &self.feature))?.to_struct()?))
+        members.extend(
+            self.members.iter().filter(|member| !members.contains(member)).cloned().collect::<Vec<_>>(),
+        );
+        Ok(Arc::new(self.members_of(array, column, &members)?.to_struct()?))
+    }
+
+    fn members_of(&self, array: &ArrayRef, column: &str, members: &[String]) -> Result<ByField> {
+        ByField::try_new(array, column, members, self.rows).map_err(|error| about(&self.feature, error))
     }
 
     fn as_text(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef> {
-        conform(array, &Field::new(column, DataType::LargeUtf8, true), self.rows)
-            .map_err(|error| error.with("feature", &self.feature))
+        self.conform(array, &Field::new(column, DataType::LargeUtf8, true))
+    }
+
+    fn conform(&self, array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+        conform(array, field, self.rows).map_err(|error| about(&self.feature, error))
     }
 
     /// `array` where it has a value, `instead` where it is null.
@@ -192,7 +220,7 @@ impl Incoming {
         if array.null_count() == 0 {
             return Ok(array.clone());
         }
-        let instead = conform(instead, &Field::new(column, array.data_type().clone(), true), self.rows)?;
+        let instead = self.conform(instead, &Field::new(column, array.data_type().clone(), true))?;
         is_not_null(array).and_then(|present| zip(&present, array, &instead)).map_err(|cause| {
             self.refuse(Status::Internal, format!("the nulls of {column} cannot be filled: {cause}"))
         })
@@ -222,20 +250,25 @@ impl Incoming {
         Ok(())
     }
 
-    /// The error for row `row` of `batch`, whose id another row of the write has too.
-    pub fn duplicate(&self, batch: &RecordBatch, row: usize) -> Error {
+    /// The error for two rows about one sample, of which `later` is the second.
+    pub fn duplicate(&self, later: &RecordBatch, repeat: Repeat) -> Error {
         let id = self
             .id_columns
             .iter()
-            .filter_map(|name| Some(format!("{name}={}", show(batch.column_by_name(name)?, row))))
+            .filter_map(|name| {
+                Some(format!(
+                    "{name}={}",
+                    show(later.column_by_name(name).filter(|_| later.num_rows() > 0)?, 0)
+                ))
+            })
             .collect::<Vec<_>>()
             .join(", ");
         self.refuse(
             Status::InvalidArgument,
             format!(
-                "two rows of the write have the id {id} (the second is row {}); write each sample once, or set \
+                "the rows {} and {} of the write both have the id {id}; write each sample once, or set \
                  write.duplicates=last to keep the last row of each",
-                self.rows - batch.num_rows() as u64 + row as u64
+                repeat.earlier, repeat.later
             ),
         )
         .with("column", self.id_columns.join(", "))
@@ -247,9 +280,15 @@ impl Incoming {
     }
 
     fn refuse(&self, status: Status, reason: String) -> Error {
-        Error::new(status, format!("cannot write to the feature {}: {reason}; nothing was written", self.feature))
-            .with("feature", &self.feature)
+        about(&self.feature, Error::new(status, reason))
     }
+}
+
+/// `error` as the reason why rows were not written to `feature`.
+fn about(feature: &str, error: Error) -> Error {
+    error
+        .reworded(|reason| format!("cannot write to the feature {feature}: {reason}; nothing was written"))
+        .with("feature", feature)
 }
 
 struct Versions {
@@ -293,61 +332,75 @@ fn with_canonical_names(given: &Schema) -> Schema {
 
 fn check_columns(feature: &str, id_columns: &[String], given: &Schema) -> Result<()> {
     let refuse = |column: &str, reason: String| {
-        Err(Error::new(
-            Status::SchemaMismatch,
-            format!("cannot write to the feature {feature}: {reason}; nothing was written"),
-        )
-        .with("feature", feature)
-        .with("column", column))
+        Err(about(feature, Error::new(Status::SchemaMismatch, reason).with("column", column)))
     };
     for (position, field) in given.fields().iter().enumerate() {
         let name = field.name().as_str();
         if given.fields().iter().take(position).any(|other| other.name() == name) {
             return refuse(name, format!("there are two columns {name}; give each its own name"));
         }
-        if name.is_empty() || name.contains('.') {
-            return refuse(name, format!("{name:?} cannot be the name of a column: LanceDB allows neither an empty name nor a dot; rename it"));
+        if let Some(reason) = unusable_column_name(name) {
+            return refuse(name, format!("{name:?} cannot be the name of a column: {reason}; rename it"));
         }
         if name.starts_with(system::RESERVED_PREFIX) && !system::is_system(name) {
-            return refuse(name, format!(
-                "the column {name} has the prefix {} but is no system column; rename it, or drop it (the system columns are {})",
-                system::RESERVED_PREFIX,
-                system::ALL.join(", ")
-            ));
-        }
-        if name.starts_with("_row") && ["_rowid", "_rowaddr", "_rowoffset"].contains(&name) {
-            return refuse(name, format!("the column name {name} is taken by LanceDB; rename it"));
+            return refuse(
+                name,
+                format!(
+                    "the column {name} has the prefix {} but is no system column; rename it, or drop it (the system columns are {})",
+                    system::RESERVED_PREFIX,
+                    system::ALL.join(", ")
+                ),
+            );
         }
     }
     for id in id_columns {
         if given.column_with_name(id).is_none() {
             let columns: Vec<&str> = given.fields().iter().map(|field| field.name().as_str()).collect();
-            return refuse(id, format!("the id column {id} is missing; the rows have the columns {}", columns.join(", ")));
+            return refuse(
+                id,
+                format!("the id column {id} is missing; the rows have the columns {}", columns.join(", ")),
+            );
         }
     }
-    match given.column_with_name(system::PROVENANCE_BY_FIELD) {
-        None => refuse(system::PROVENANCE_BY_FIELD, missing_provenance(feature)),
-        Some((_, field)) => match field.data_type() {
-            DataType::Struct(_) | DataType::Map(_, _) | DataType::List(_) | DataType::LargeList(_) => Ok(()),
-            other => refuse(
-                system::PROVENANCE_BY_FIELD,
-                format!("{} must be a struct or a map with one version per field, not {other}", system::PROVENANCE_BY_FIELD),
-            ),
-        },
+    if given.column_with_name(system::PROVENANCE_BY_FIELD).is_none() {
+        return refuse(system::PROVENANCE_BY_FIELD, missing_provenance(feature));
     }
+    for field in given.fields().iter().filter(|field| is_by_field(field.name())) {
+        let name = field.name();
+        match field.data_type() {
+            DataType::Struct(_) | DataType::Map(_, _) | DataType::List(_) | DataType::LargeList(_) => {}
+            DataType::Null if name == system::DATA_VERSION_BY_FIELD => {}
+            other => {
+                return refuse(
+                    name,
+                    format!("{name} must be a struct or a map with one version per field, not {other}"),
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The columns that a write stores: those given and the system columns, in the table's types where
-/// it has them, with the table's members and those that only the rows have.
-fn stored_schema(given: &Schema, table: Option<&Schema>) -> Schema {
+/// it has them, with the table's members and those that only the rows have. `members` are those of
+/// the feature's by-field columns.
+fn stored_schema(given: &Schema, table: Option<&Schema>, members: &[String]) -> Result<Schema> {
     let in_table = |name: &str| table.and_then(|table| table.column_with_name(name)).map(|(_, field)| field);
     let mut fields: Vec<Field> = Vec::new();
     for field in given.fields() {
         let name = field.name();
-        match in_table(name) {
-            Some(stored) => fields.push(joined(stored, field)),
-            None => fields.push(new_field(field)),
+        if is_by_field(name) && field.data_type() == &DataType::Null {
+            // As if it were not there.
+            continue;
         }
+        fields.push(match in_table(name) {
+            None => new_field(field),
+            Some(stored) if is_by_field(name) && is_struct(stored) && !is_struct(field) => {
+                // A map, which becomes a struct of the feature's fields.
+                joined(stored, &field.as_ref().clone().with_data_type(ByField::struct_type(members)))?
+            }
+            Some(stored) => joined(stored, field)?,
+        });
     }
     // The order of a table that Metaxy creates.
     for name in [
@@ -365,28 +418,38 @@ fn stored_schema(given: &Schema, table: Option<&Schema>) -> Schema {
             continue;
         }
         let field = in_table(name).cloned().unwrap_or_else(|| match name {
-            system::DATA_VERSION_BY_FIELD => fields
-                .iter()
-                .find(|field| field.name() == system::PROVENANCE_BY_FIELD)
-                .map_or_else(|| Field::new(name, DataType::Null, true), |field| field.clone().with_name(name)),
-            system::CREATED_AT | system::UPDATED_AT | system::DELETED_AT => Field::new(name, system::timestamp(), true),
+            system::DATA_VERSION_BY_FIELD => {
+                fields.iter().find(|field| field.name() == system::PROVENANCE_BY_FIELD).map_or_else(
+                    || Field::new(name, DataType::Null, true),
+                    |field| field.clone().with_name(name),
+                )
+            }
+            system::CREATED_AT | system::UPDATED_AT | system::DELETED_AT => {
+                Field::new(name, system::timestamp(), true)
+            }
             _ => Field::new(name, DataType::LargeUtf8, true),
         });
         // The data version has the members of the provenance.
         let field = match fields.iter().find(|field| field.name() == system::PROVENANCE_BY_FIELD) {
-            Some(provenance) if name == system::DATA_VERSION_BY_FIELD => joined(&field, provenance),
+            Some(provenance) if name == system::DATA_VERSION_BY_FIELD => joined(&field, provenance)?,
             _ => field,
         };
         fields.push(field);
     }
-    Schema::new(fields)
+    Ok(Schema::new(fields))
+}
+
+fn is_struct(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::Struct(_))
 }
 
 fn new_field(field: &Field) -> Field {
     let name = field.name().as_str();
     let data_type = match name {
         system::PROVENANCE_BY_FIELD | system::DATA_VERSION_BY_FIELD => match field.data_type() {
-            DataType::Struct(members) => ByField::struct_type(&members.iter().map(|member| member.name().clone()).collect::<Vec<_>>()),
+            DataType::Struct(members) => {
+                ByField::struct_type(&members.iter().map(|member| member.name().clone()).collect::<Vec<_>>())
+            }
             _ => return ByField::map_list_field(name),
         },
         system::CREATED_AT | system::UPDATED_AT | system::DELETED_AT => system::timestamp(),
@@ -398,25 +461,62 @@ fn new_field(field: &Field) -> Field {
 
 /// The field of a table with the struct members that only `given` has added at the end. A column
 /// that has had only nulls so far, and no type, takes that of `given`.
-fn joined(stored: &Field, given: &Field) -> Field {
+fn joined(stored: &Field, given: &Field) -> Result<Field> {
     if stored.data_type() == &DataType::Null {
-        return new_field(given);
+        return Ok(new_field(given));
     }
-    let (DataType::Struct(members), DataType::Struct(others)) = (stored.data_type(), given.data_type()) else {
-        return stored.clone();
-    };
-    let mut all: Vec<Field> = members
-        .iter()
-        .map(|member| match others.iter().find(|other| other.name() == member.name()) {
-            Some(other) => joined(member, other),
-            None => member.as_ref().clone(),
-        })
-        .collect();
-    for other in others {
-        if !members.iter().any(|member| member.name() == other.name()) {
-            let data_type = if is_by_field(stored.name()) { DataType::LargeUtf8 } else { stored_type(other.data_type()) };
+    let data_type =
+        joined_type(stored.data_type(), given.data_type(), stored.name(), is_by_field(stored.name()))?;
+    Ok(stored.clone().with_data_type(data_type))
+}
+
+fn joined_type(stored: &DataType, given: &DataType, path: &str, by_field: bool) -> Result<DataType> {
+    if let (DataType::Struct(members), DataType::Struct(others)) = (stored, given) {
+        let mut all = Vec::with_capacity(others.len());
+        for member in members {
+            all.push(match others.iter().find(|other| other.name() == member.name()) {
+                None => member.as_ref().clone(),
+                Some(other) => {
+                    let path = format!("{path}.{}", member.name());
+                    let joined = joined_type(member.data_type(), other.data_type(), &path, false)?;
+                    member.as_ref().clone().with_data_type(joined)
+                }
+            });
+        }
+        for other in others.iter().filter(|other| members.find(other.name()).is_none()) {
+            let data_type = if by_field { DataType::LargeUtf8 } else { stored_type(other.data_type()) };
             all.push(Field::new(other.name(), data_type, true));
         }
+        return Ok(DataType::Struct(all.into()));
     }
-    stored.clone().with_data_type(DataType::Struct(all.into()))
+    if let (Some(item), Some(other)) = (item(stored), item(given)) {
+        // Items cannot get new members, but whether they can be stored at all is to be told here.
+        joined_type(item.data_type(), other.data_type(), &format!("{path}[]"), false)?;
+    }
+    if stored == &DataType::Null && given != &DataType::Null {
+        return Err(Error::new(
+            Status::SchemaMismatch,
+            format!(
+                "{path} has no type in the table, where it has had only nulls, and inside a column it can no longer be \
+                 given one ({given}); write only nulls there, or put the values in a new column"
+            ),
+        )
+        .with("column", path)
+        .with("expected", stored)
+        .with("found", given));
+    }
+    Ok(stored.clone())
+}
+
+/// What the lists of a type hold.
+fn item(data_type: &DataType) -> Option<&Field> {
+    match data_type {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => Some(item),
+        _ => None,
+    }
 }

@@ -1,9 +1,10 @@
 //! Opening and closing a store, and what it is made of.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
 
 use super::context::Call;
+use super::define::Features;
 use super::options::{CACHE_BYTES, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
 use super::runtime::Runtime;
 use super::settings::Settings;
@@ -23,7 +24,7 @@ struct Inner {
     project: Option<String>,
     materialization_id: Option<String>,
     settings: Settings,
-    graph: RwLock<Arc<Graph>>,
+    features: Features,
     closed: AtomicBool,
     database: Database,
     // Last, so that the threads outlive what runs on them.
@@ -47,15 +48,21 @@ impl Store {
             check_project_name(project)?;
         }
         let cache_bytes = options.integer(CACHE_BYTES)?.unwrap_or_default();
+        let materialization_id = options.get(MATERIALIZATION_ID)?.map(str::to_owned);
+        let features = Features::default();
+        let settings = Settings::from_options(options, features.clone())?;
         let runtime = Runtime::acquire()?;
+        // Last, because it makes the directory: an open that fails leaves nothing behind.
         let database = Database::new(location, &display, cache_bytes, writable)?;
-        log::emit(Level::Info, || format!("opened {display} for {}", if writable { "writing" } else { "reading" }));
+        log::emit(Level::Info, || {
+            format!("opened {display} for {}", if writable { "writing" } else { "reading" })
+        });
         Ok(Store(Arc::new(Inner {
             writable,
             project,
-            materialization_id: options.get(MATERIALIZATION_ID)?.map(str::to_owned),
-            settings: Settings::from_options(options)?,
-            graph: RwLock::default(),
+            materialization_id,
+            settings,
+            features,
             closed: AtomicBool::new(false),
             database,
             display,
@@ -94,16 +101,13 @@ impl Store {
         self.0.materialization_id.as_deref()
     }
 
-    /// The features as they are defined now; later definitions do not change it.
-    pub(super) fn graph(&self) -> Arc<Graph> {
-        self.0.graph.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    pub(super) fn defined(&self) -> &Features {
+        &self.0.features
     }
 
-    /// Replaces the graph by what `change` makes of it, unless that fails.
-    pub(super) fn change_graph(&self, change: impl FnOnce(&Graph) -> Result<Graph>) -> Result<()> {
-        let mut graph = self.0.graph.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        *graph = Arc::new(change(&graph)?);
-        Ok(())
+    /// The features as they are defined now; later definitions do not change it.
+    pub(super) fn graph(&self) -> Arc<Graph> {
+        self.0.features.now()
     }
 
     pub(super) fn check_open(&self) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 pub enum Kind {
     Text,
     Integer,
+    IntegerOrNone,
     Choice(&'static [&'static str]),
 }
 
@@ -17,6 +18,7 @@ impl Kind {
         match self {
             Kind::Text => "text".into(),
             Kind::Integer => "integer".into(),
+            Kind::IntegerOrNone => format!("integer|{NONE}"),
             Kind::Choice(values) => values.join("|"),
         }
     }
@@ -41,6 +43,9 @@ pub const HASH_ALGORITHM: &str = "hash.algorithm";
 pub const HASH_TRUNCATION_LENGTH: &str = "hash.truncation_length";
 pub const MATERIALIZATION_ID: &str = "materialization_id";
 pub const CACHE_BYTES: &str = "cache.bytes";
+/// The value that sets no bound, where an option says that it has one.
+pub const NONE: &str = "none";
+
 pub const WRITE_DUPLICATES: &str = "write.duplicates";
 
 /// Every option, in the order in which they are listed.
@@ -76,11 +81,11 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         key: HASH_TRUNCATION_LENGTH,
-        kind: Kind::Integer,
+        kind: Kind::IntegerOrNone,
         scope: "open",
         default: "",
-        description: "characters kept of every hash, at least 8; what the store's tables use when absent, all \
-                      in an empty store",
+        description: "characters kept of every hash, at least 8, or none to keep all; what the store's tables use \
+                      when absent, none in an empty store",
     },
     Known {
         key: MATERIALIZATION_ID,
@@ -132,7 +137,11 @@ impl Options {
     /// The value that was set, else the default, else `None`.
     pub fn get(&self, key: &str) -> Result<Option<&str>> {
         let known = find(key)?;
-        Ok(self.0.get(known.key).map(String::as_str).or(Some(known.default).filter(|value| !value.is_empty())))
+        Ok(self
+            .0
+            .get(known.key)
+            .map(String::as_str)
+            .or(Some(known.default).filter(|value| !value.is_empty())))
     }
 
     pub fn integer(&self, key: &str) -> Result<Option<u64>> {
@@ -171,7 +180,8 @@ fn find(key: &str) -> Result<&'static Known> {
 fn check(known: &Known, value: &str) -> Result<()> {
     match known.kind {
         Kind::Text => Ok(()),
-        Kind::Integer => parse_integer(known.key, value).map(drop),
+        Kind::IntegerOrNone if value == NONE => Ok(()),
+        Kind::Integer | Kind::IntegerOrNone => parse_integer(known.key, value).map(drop),
         Kind::Choice(values) if values.contains(&value) => Ok(()),
         Kind::Choice(values) => Err(Error::invalid(format!(
             "the option {} cannot be {value:?}; it is one of: {}",
@@ -184,8 +194,14 @@ fn check(known: &Known, value: &str) -> Result<()> {
 
 fn parse_integer(key: &str, value: &str) -> Result<u64> {
     value.parse().map_err(|_| {
-        Error::invalid(format!("the option {key} must be a whole number that is not negative, not {value:?}"))
-            .with("option", key)
+        let or_none = match find(key).map(|known| known.kind) {
+            Ok(Kind::IntegerOrNone) => format!(", or {NONE}"),
+            _ => String::new(),
+        };
+        Error::invalid(format!(
+            "the option {key} must be a whole number that is not negative{or_none}, not {value:?}"
+        ))
+        .with("option", key)
     })
 }
 
@@ -205,6 +221,11 @@ mod tests {
         let mut options = Options::new();
         assert!(options.set(MODE, Some("append")).is_err());
         assert!(options.set(CACHE_BYTES, Some("-1")).is_err());
+        options.set(HASH_TRUNCATION_LENGTH, Some(NONE)).unwrap();
+        options.set(HASH_TRUNCATION_LENGTH, Some("16")).unwrap();
+        let error = options.set(HASH_TRUNCATION_LENGTH, Some("all")).unwrap_err();
+        assert!(error.message().contains("none"), "{error}");
+        assert!(options.set(CACHE_BYTES, Some(NONE)).is_err());
         options.set(MODE, Some("read")).unwrap();
         assert_eq!(options.get(MODE).unwrap(), Some("read"));
         options.set(MODE, None).unwrap();

@@ -14,37 +14,42 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Schema};
 use futures::TryStreamExt;
 
-use super::options::{HASH_ALGORITHM, HASH_TRUNCATION_LENGTH, Options};
+use super::define::Features;
+use super::options::{HASH_ALGORITHM, HASH_TRUNCATION_LENGTH, NONE, Options};
 use super::system_columns as system;
 use crate::backend::{Database, Table};
 use crate::error::{Error, Result, Status};
-use crate::feature::Truncation;
+use crate::feature::{SYSTEM_TABLE_PREFIX, Truncation};
 use crate::log::{self, Level};
-use crate::versioning::{ByField, HashAlgorithm, SampleHash, infer_algorithm, infer_truncation};
+use crate::versioning::{HashAlgorithm, SampleHash, infer_algorithm, infer_truncation};
 
 const RECORDED_ALGORITHM: &str = "metaxy.hash_algorithm";
 const RECORDED_TRUNCATION: &str = "metaxy.hash_truncation_length";
-const WHOLE: &str = "none";
 
 /// Rows of a table that are looked at to infer its settings.
-const SAMPLE_ROWS: u64 = 64;
+const SAMPLE_ROWS: usize = 64;
 
-const SYSTEM_TABLE_PREFIX: &str = "metaxy_system__";
-const PUSHED_DEFINITIONS: &str = "metaxy_system__feature_versions";
+/// What Metaxy uses unless told.
+const METAXY_DEFAULT: HashAlgorithm = HashAlgorithm::XxHash32;
 
-/// The hash settings of one store, found once and then held against every table it touches.
+/// The hash settings of one store: what its tables tell is held against its options, and then
+/// against every further table.
 pub struct Settings {
     explicit: Partial,
+    features: Features,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
-    store: Option<(SampleHash, String)>,
+    /// What tables have told so far. An empty directory tells nothing, and nothing is concluded
+    /// from that: another process may write to it first.
+    told: Partial,
     checked: HashSet<String>,
+    warned: bool,
 }
 
-/// Settings of which either may be unknown, and who says so.
+/// Settings of which either may be unknown, and what says so.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Partial {
     algorithm: Option<HashAlgorithm>,
@@ -52,134 +57,177 @@ struct Partial {
     source: String,
 }
 
+/// What tables were found to tell.
+#[derive(Clone, Debug, Default)]
+struct Evidence {
+    told: Partial,
+    /// A table whose rows no algorithm explains.
+    unexplained: Option<String>,
+    /// Whether Metaxy has pushed definitions to the store.
+    definitions: bool,
+}
+
 impl Settings {
-    pub fn from_options(options: &Options) -> Result<Settings> {
-        let algorithm = options.get(HASH_ALGORITHM)?.map(str::parse::<HashAlgorithm>).transpose()?;
-        let truncation = options
-            .integer(HASH_TRUNCATION_LENGTH)?
-            .map(|length| Truncation::to(usize::try_from(length).unwrap_or(usize::MAX)).map(canonical))
-            .transpose()?;
-        let explicit = Partial { algorithm, truncation, source: "the options of the store".into() };
-        Ok(Settings { explicit, known: Mutex::default() })
+    pub fn from_options(options: &Options, features: Features) -> Result<Settings> {
+        let explicit = Partial {
+            algorithm: options.get(HASH_ALGORITHM)?.map(str::parse::<HashAlgorithm>).transpose()?,
+            truncation: options.get(HASH_TRUNCATION_LENGTH)?.map(parse_truncation).transpose()?,
+            source: "the options it was opened with".into(),
+        };
+        Ok(Settings { explicit, features, known: Mutex::default() })
     }
 
-    /// The settings by which `table` (a feature's own table, if it exists) is read and written.
+    /// The settings by which `table` (a feature's own table, if it exists) is read. Reading depends
+    /// on the truncation alone; of the algorithm this is the best guess.
     pub async fn resolve(&self, database: &Database, table: Option<&Table>) -> Result<SampleHash> {
-        if let Some(table) = table {
-            self.check(database, table).await?;
-        }
-        if let Some((hash, _)) = &self.known().store {
-            return Ok(*hash);
-        }
-        let found = self.discover(database, table).await?;
-        self.agree(database, &self.explicit, &found)?;
-        let hash = SampleHash::new(
-            self.explicit.algorithm.or(found.algorithm).unwrap_or_default(),
-            self.explicit.truncation.or(found.truncation).unwrap_or_default(),
-        );
-        self.known().store = Some((hash, found.source));
-        Ok(hash)
+        let own_table = table.is_some();
+        let enough = |told: &Partial| told.is_complete() || (own_table && told.truncation.is_some());
+        Ok(self.hash(&self.find(database, table, enough).await?))
     }
 
-    /// Refuses a table that was written by other settings than the store's.
-    pub async fn check(&self, database: &Database, table: &Table) -> Result<()> {
-        if self.known().checked.contains(table.name()) {
-            return Ok(());
+    /// The settings by which rows are written to `table`, or to a new one. Nothing is guessed where
+    /// there are rows: rows hashed in another way would look changed, every one of them.
+    pub async fn resolve_for_write(&self, database: &Database, table: Option<&Table>) -> Result<SampleHash> {
+        let found = self.find(database, table, Partial::is_complete).await?;
+        if self.explicit.algorithm.is_none() && found.told.algorithm.is_none() {
+            if let Some(table) = &found.unexplained {
+                return Err(Error::new(
+                    Status::SchemaMismatch,
+                    format!(
+                        "the rows of the table {table} of {} do not tell their hash algorithm; open the store with \
+                         {HASH_ALGORITHM}=..., the one that they were written by ({METAXY_DEFAULT} is Metaxy's default)",
+                        database.display()
+                    ),
+                )
+                .with("store", database.display())
+                .with("table", table)
+                .with("option", HASH_ALGORITHM));
+            }
+            if found.definitions && !std::mem::replace(&mut self.known().warned, true) {
+                log::emit(Level::Warn, || {
+                    format!(
+                        "{} has definitions that Metaxy pushed but no rows that tell their hash algorithm; \
+                         {METAXY_DEFAULT}, Metaxy's default, is assumed; set {HASH_ALGORITHM} to say otherwise",
+                        database.display()
+                    )
+                });
+            }
         }
-        let found = of_table(table).await?;
-        self.agree(database, &self.explicit, &found)?;
-        if let Some((hash, source)) = &self.known().store {
-            let store =
-                Partial { algorithm: Some(hash.algorithm), truncation: Some(hash.truncation), source: source.clone() };
-            self.agree(database, &store, &found)?;
-        }
-        // An inconclusive table may be conclusive later.
-        if found.algorithm.is_some() && found.truncation.is_some() {
-            self.known().checked.insert(table.name().to_owned());
-        }
-        Ok(())
+        Ok(self.hash(&found))
     }
 
-    /// As [`Settings::check`] for the record alone, which needs no rows.
-    pub fn check_record(&self, database: &Database, table: &str, schema: &Schema, hash: SampleHash) -> Result<()> {
-        let ours =
-            Partial { algorithm: Some(hash.algorithm), truncation: Some(hash.truncation), source: "this store".into() };
+    /// Notes that rows were written by `hash`, which the store stays with from now on.
+    pub fn wrote(&self, hash: SampleHash) {
+        let source = "what was written through it".into();
+        let wrote = Partial { algorithm: Some(hash.algorithm), truncation: Some(hash.truncation), source };
+        self.known().told.complete(&wrote);
+    }
+
+    /// Refuses a table whose record, which needs no rows, says something else than `hash`.
+    pub fn check_record(
+        &self,
+        database: &Database,
+        table: &str,
+        schema: &Schema,
+        hash: SampleHash,
+    ) -> Result<()> {
+        let ours = Partial {
+            algorithm: Some(hash.algorithm),
+            truncation: Some(hash.truncation),
+            source: "this write".into(),
+        };
         match recorded(table, schema)? {
-            Some(record) => self.agree(database, &ours, &record),
+            Some(record) => agree(database, &ours, &record),
             None => Ok(()),
         }
     }
 
-    /// Looks at the feature's own table first, then at the others until both settings are known.
-    async fn discover(&self, database: &Database, table: Option<&Table>) -> Result<Partial> {
-        let mut found = Partial { source: "the defaults".into(), ..Partial::default() };
-        let mut written = false;
-        if let Some(table) = table {
-            found.complete(of_table(table).await?);
-            written = table.rows().await? > 0;
+    fn hash(&self, found: &Evidence) -> SampleHash {
+        // Only Metaxy leaves its tables without a record.
+        let by_metaxy = found.definitions || found.unexplained.is_some();
+        let default = if by_metaxy { METAXY_DEFAULT } else { HashAlgorithm::default() };
+        SampleHash::new(
+            self.explicit.algorithm.or(found.told.algorithm).unwrap_or(default),
+            self.explicit.truncation.or(found.told.truncation).unwrap_or_default(),
+        )
+    }
+
+    /// Asks the feature's own table first, then what was told before, then the other tables, until
+    /// it is `enough`.
+    async fn find(
+        &self,
+        database: &Database,
+        table: Option<&Table>,
+        enough: impl Fn(&Partial) -> bool,
+    ) -> Result<Evidence> {
+        let mut found = match table {
+            Some(table) => self.check(database, table).await?,
+            None => Evidence::default(),
+        };
+        found.told.complete(&self.known().told);
+        if !enough(&found.told) {
+            self.search(database, &mut found, enough).await?;
         }
-        if found.is_complete() {
-            return Ok(found);
+        agree(database, &self.explicit, &found.told)?;
+        self.known().told.complete(&found.told);
+        Ok(found)
+    }
+
+    /// What `table` tells, unless it is known; refuses one that was written by other settings than
+    /// the store's.
+    async fn check(&self, database: &Database, table: &Table) -> Result<Evidence> {
+        if self.known().checked.contains(table.name()) {
+            return Ok(Evidence::default());
         }
-        let names = database.tables().await?;
-        for name in names.iter().filter(|name| !name.starts_with(SYSTEM_TABLE_PREFIX)) {
-            // A damaged table is told when it is used; it must not keep the others from use.
-            let Ok(Some(other)) = database.open(name).await else { continue };
-            let Ok(partial) = of_table(&other).await else { continue };
-            written = written || other.rows().await? > 0;
-            found.complete(partial);
-            if found.is_complete() {
-                return Ok(found);
-            }
-        }
-        if names.iter().any(|name| name == PUSHED_DEFINITIONS) {
-            if let Some(pushed) = database.open(PUSHED_DEFINITIONS).await? {
-                found.complete(of_table(&pushed).await?);
-                written = true;
-            }
-        }
-        if written && found.algorithm.is_none() {
-            // Only Metaxy leaves its tables without a record, and this is what it uses unless told.
-            found.algorithm = Some(HashAlgorithm::XxHash32);
-            log::emit(Level::Warn, || {
-                format!(
-                    "the tables of {} do not tell their hash algorithm; xxhash32, Metaxy's default, is assumed; set \
-                     {HASH_ALGORITHM} to say otherwise",
-                    database.display()
-                )
-            });
+        let found = self.of_table(table).await?;
+        agree(database, &self.explicit, &found.told)?;
+        let told = self.known().told.clone();
+        agree(database, &told, &found.told)?;
+        // An inconclusive table may be conclusive later.
+        if found.told.is_complete() {
+            self.known().checked.insert(table.name().to_owned());
         }
         Ok(found)
     }
 
-    fn agree(&self, database: &Database, one: &Partial, other: &Partial) -> Result<()> {
-        let differ = |option: &'static str, one_says: String, other_says: String| {
-            Err(Error::new(
-                Status::SchemaMismatch,
-                format!(
-                    "{} of {} says {option}={one_says}, but {} says {option}={other_says}; rows of both would never match, \
-                     so open the store with {option}={other_says}, or keep them in different stores",
-                    one.source,
-                    database.display(),
-                    other.source
-                ),
-            )
-            .with("store", database.display())
-            .with("option", option)
-            .with("expected", one_says)
-            .with("found", other_says))
-        };
-        if let (Some(one), Some(other)) = (one.algorithm, other.algorithm) {
-            if one != other {
-                return differ(HASH_ALGORITHM, one.name().into(), other.name().into());
+    async fn search(
+        &self,
+        database: &Database,
+        found: &mut Evidence,
+        enough: impl Fn(&Partial) -> bool,
+    ) -> Result<()> {
+        // Definitions come last: they tell the truncation only.
+        let (definitions, features): (Vec<_>, Vec<_>) =
+            database.tables().await?.into_iter().partition(|name| name.starts_with(SYSTEM_TABLE_PREFIX));
+        for name in features.iter().chain(&definitions) {
+            if enough(&found.told) {
+                break;
             }
-        }
-        if let (Some(one), Some(other)) = (one.truncation, other.truncation) {
-            if one != other {
-                return differ(HASH_TRUNCATION_LENGTH, length(one), length(other));
+            // A damaged table is told when it is used; it must not keep the others from use.
+            let Ok(Some(table)) = database.open(name).await else { continue };
+            let Ok(other) = self.of_table(&table).await else { continue };
+            found.told.complete(&other.told);
+            if name.starts_with(SYSTEM_TABLE_PREFIX) {
+                found.definitions = true;
+            } else if found.unexplained.is_none() {
+                found.unexplained = other.unexplained;
             }
         }
         Ok(())
+    }
+
+    async fn of_table(&self, table: &Table) -> Result<Evidence> {
+        match recorded(table.name(), &table.schema())? {
+            Some(told) => Ok(Evidence { told, ..Evidence::default() }),
+            None => inferred(table, self.members_of(table.name())).await,
+        }
+    }
+
+    /// The members that the feature of a table hashes; its structs may have more.
+    fn members_of(&self, table: &str) -> Option<Vec<String>> {
+        let graph = self.features.now();
+        let spec = &graph.owner_of(table)?.spec;
+        Some(spec.fields.iter().map(|field| field.key.struct_key()).collect())
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -192,15 +240,45 @@ impl Partial {
         self.algorithm.is_some() && self.truncation.is_some()
     }
 
-    fn complete(&mut self, other: Partial) {
+    fn complete(&mut self, other: &Partial) {
         if (self.algorithm.is_none() && other.algorithm.is_some())
             || (self.truncation.is_none() && other.truncation.is_some())
         {
-            self.source = other.source;
+            self.source.clone_from(&other.source);
         }
         self.algorithm = self.algorithm.or(other.algorithm);
         self.truncation = self.truncation.or(other.truncation);
     }
+}
+
+fn agree(database: &Database, one: &Partial, other: &Partial) -> Result<()> {
+    let differ = |option: &'static str, one_says: String, other_says: String| {
+        Err(Error::new(
+            Status::SchemaMismatch,
+            format!(
+                "{} has {option}={one_says} by {}, but {option}={other_says} by {}; rows of both would never match, so \
+                 open the store with {option}={other_says}, or keep them in different stores",
+                database.display(),
+                one.source,
+                other.source
+            ),
+        )
+        .with("store", database.display())
+        .with("option", option)
+        .with("expected", one_says)
+        .with("found", other_says))
+    };
+    if let (Some(one), Some(other)) = (one.algorithm, other.algorithm) {
+        if one != other {
+            return differ(HASH_ALGORITHM, one.name().into(), other.name().into());
+        }
+    }
+    if let (Some(one), Some(other)) = (one.truncation, other.truncation) {
+        if one != other {
+            return differ(HASH_TRUNCATION_LENGTH, length(one), length(other));
+        }
+    }
+    Ok(())
 }
 
 /// The record that a new table gets.
@@ -209,13 +287,6 @@ pub fn record(hash: SampleHash) -> HashMap<String, String> {
         (RECORDED_ALGORITHM.to_owned(), hash.algorithm.name().to_owned()),
         (RECORDED_TRUNCATION.to_owned(), length(hash.truncation)),
     ])
-}
-
-async fn of_table(table: &Table) -> Result<Partial> {
-    match recorded(table.name(), &table.schema())? {
-        Some(recorded) => Ok(recorded),
-        None => inferred(table).await,
-    }
 }
 
 fn recorded(table: &str, schema: &Schema) -> Result<Option<Partial>> {
@@ -234,46 +305,52 @@ fn recorded(table: &str, schema: &Schema) -> Result<Option<Partial>> {
         )
         .with("table", table)
     };
-    let truncation = match truncation.as_str() {
-        WHOLE => Truncation::default(),
-        length => canonical(length.parse().ok().and_then(|length| Truncation::to(length).ok()).ok_or_else(unreadable)?),
-    };
     Ok(Some(Partial {
         algorithm: Some(algorithm.parse::<HashAlgorithm>().map_err(|_| unreadable())?),
-        truncation: Some(truncation),
-        source: format!("the table {table}"),
+        truncation: Some(parse_truncation(truncation).map_err(|_| unreadable())?),
+        source: format!("the record in its table {table}"),
     }))
 }
 
-async fn inferred(table: &Table) -> Result<Partial> {
+/// What the first rows of a table without a record tell; `members` are those that its feature hashes now.
+async fn inferred(table: &Table, members: Option<Vec<String>>) -> Result<Evidence> {
     let schema = table.schema();
+    if schema.column_with_name(system::FEATURE_VERSION).is_none() {
+        // Not the table of a feature.
+        return Ok(Evidence::default());
+    }
     let columns: Vec<String> = [system::FEATURE_VERSION, system::PROVENANCE_BY_FIELD, system::PROVENANCE]
         .into_iter()
         .filter(|column| schema.column_with_name(column).is_some())
         .map(str::to_owned)
         .collect();
-    if columns.is_empty() {
-        return Ok(Partial::default());
-    }
-    let batches: Vec<RecordBatch> = table.scan(columns).limit(Some(SAMPLE_ROWS)).stream().await?.try_collect().await?;
-    let Some(first) = batches.first() else { return Ok(Partial::default()) };
+    let scan = table.scan(columns).batch_rows(Some(SAMPLE_ROWS)).limit(Some(SAMPLE_ROWS as u64));
+    let batches: Vec<RecordBatch> = scan.stream().await?.try_collect().await?;
+    let Some(first) = batches.first() else { return Ok(Evidence::default()) };
     let sample = concat_batches(&first.schema(), &batches).map_err(|cause| {
-        Error::new(Status::Internal, format!("the first rows of the table {} do not fit together: {cause}", table.name()))
+        Error::new(
+            Status::Internal,
+            format!("the first rows of the table {} do not fit together: {cause}", table.name()),
+        )
     })?;
-    let Some(truncation) = sample.column_by_name(system::FEATURE_VERSION).and_then(truncation_of) else {
-        return Ok(Partial::default());
-    };
-    let algorithm = match (sample.column_by_name(system::PROVENANCE_BY_FIELD), sample.column_by_name(system::PROVENANCE)) {
-        (Some(by_field), Some(provenance)) => {
-            let members = ByField::member_names(by_field, system::PROVENANCE_BY_FIELD)?;
-            infer_algorithm(by_field, provenance, &[members], truncation)?.algorithm
+    if sample.num_rows() == 0 {
+        return Ok(Evidence::default());
+    }
+    let truncation = sample.column_by_name(system::FEATURE_VERSION).and_then(truncation_of);
+    let by_field = sample.column_by_name(system::PROVENANCE_BY_FIELD);
+    let provenance = sample.column_by_name(system::PROVENANCE);
+    let algorithm = match (truncation, by_field, provenance) {
+        (Some(truncation), Some(by_field), Some(provenance)) => {
+            // Columns of other types explain nothing.
+            infer_algorithm(by_field, provenance, members.as_slice(), truncation).unwrap_or_default()
         }
         _ => None,
     };
-    Ok(Partial {
-        algorithm,
-        truncation: Some(canonical(truncation)),
-        source: format!("what the rows of the table {} tell", table.name()),
+    let source = format!("the rows of its table {}", table.name());
+    Ok(Evidence {
+        told: Partial { algorithm, truncation: truncation.map(canonical), source },
+        unexplained: algorithm.is_none().then(|| table.name().to_owned()),
+        definitions: false,
     })
 }
 
@@ -282,11 +359,21 @@ fn truncation_of(versions: &ArrayRef) -> Option<Truncation> {
     infer_truncation(versions.as_string::<i64>().iter().flatten().map(str::len))
 }
 
+fn parse_truncation(text: &str) -> Result<Truncation> {
+    if text == NONE {
+        return Ok(Truncation::default());
+    }
+    let length = text.parse().map_err(|_| {
+        Error::invalid(format!("{HASH_TRUNCATION_LENGTH} must be a whole number or {NONE}, not {text:?}"))
+    })?;
+    Truncation::to(length).map(canonical)
+}
+
 /// No hash has more than 64 characters, so that keeping 64 keeps them whole.
 fn canonical(truncation: Truncation) -> Truncation {
     if truncation.length().is_some_and(|length| length >= 64) { Truncation::default() } else { truncation }
 }
 
 fn length(truncation: Truncation) -> String {
-    truncation.length().map_or_else(|| WHOLE.to_owned(), |length| length.to_string())
+    truncation.length().map_or_else(|| NONE.to_owned(), |length| length.to_string())
 }

@@ -7,7 +7,6 @@
 //! The channels between the steps hold a few batches, so that a writer that is faster than the
 //! storage waits, and a write of any length needs the same memory.
 
-use std::io::{Seek, Write};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,23 +14,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Store;
 use super::context::Call;
-use super::duplicates::{LastRows, Seen};
 use super::identity::Identity;
 use super::incoming::{Incoming, Stamp};
 use super::options::{MATERIALIZATION_ID, Options, WRITE_DUPLICATES};
+use super::repeats::{Occurrences, Repeat};
 use super::settings;
 use crate::backend::Staged;
 use crate::error::{Error, Result, Status};
@@ -82,7 +78,7 @@ impl Store {
         let graph = self.graph();
         let spec = &graph.get(key)?.spec;
         let table = self.database().open(&key.table_name()).await?;
-        let hash = self.settings().resolve(self.database(), table.as_ref()).await?;
+        let hash = self.settings().resolve_for_write(self.database(), table.as_ref()).await?;
         let mut versions = Versions::new(&graph, hash.truncation);
         let stamp = Stamp {
             feature_version: versions.feature_version(key)?,
@@ -158,7 +154,7 @@ impl Writer {
     async fn publish(&self, staged: Staged, call: &Call) -> Result<()> {
         let (database, settings) = (self.store.database(), self.store.settings());
         // Another process may have begun the store meanwhile, by other settings.
-        let agreed = match settings.resolve(database, None).await {
+        let agreed = match settings.resolve_for_write(database, None).await {
             Ok(hash) if hash == self.hash => Ok(()),
             Ok(_) => Err(Error::new(
                 Status::Conflict,
@@ -172,7 +168,9 @@ impl Writer {
         }
         let table = self.feature.table_name();
         let accept = |schema: &Schema| settings.check_record(database, &table, schema, self.hash);
-        database.publish(staged, || call.check(), accept).await?;
+        // Boxed, as is staging: the compiler gives up on futures as deep as Lance's.
+        Box::pin(database.publish(staged, || call.check(), accept)).await?;
+        settings.wrote(self.hash);
         call.progress(self.pushed, Some(self.pushed));
         Ok(())
     }
@@ -240,21 +238,62 @@ impl Stage {
     async fn run(self, incoming: Incoming, keep_last: bool, received: mpsc::Receiver<Message>) -> Result<Staged> {
         let schema = Arc::new(incoming.stored().as_ref().clone().with_metadata(settings::record(self.hash)));
         let samples = Samples::new(&incoming)?;
-        if keep_last {
-            let rows = spooled(incoming, Spool::new(&schema, samples)?, received).await?;
-            return self.write_files(&schema, futures::stream::iter(rows)).await;
-        }
         let (completed, rows) = mpsc::channel(WAITING);
         let completing = tokio::spawn(complete(incoming, samples, received, completed));
         let rows = futures::stream::unfold(rows, |mut rows| async { Some((rows.recv().await?, rows)) });
         let staged = self.write_files(&schema, rows).await?;
-        match completing.await {
-            Ok(()) => Ok(staged),
-            Err(cause) => {
+        let distinct = match completing.await {
+            Ok((incoming, repeats)) => {
+                Box::pin(self.distinct(&staged, &schema, &incoming, &repeats, keep_last)).await
+            }
+            Err(cause) => Err(broken(cause)),
+        };
+        match distinct {
+            Ok(None) => Ok(staged),
+            Ok(Some(restaged)) => {
                 self.store.database().discard(&staged).await;
-                Err(broken(cause))
+                Ok(restaged)
+            }
+            Err(error) => {
+                self.store.database().discard(&staged).await;
+                Err(error)
             }
         }
+    }
+
+    /// What to do about samples that occur more than once: nothing if there are none, an error, or
+    /// to stage the rows again without those that later ones replace.
+    async fn distinct(
+        &self,
+        staged: &Staged,
+        schema: &SchemaRef,
+        incoming: &Incoming,
+        repeats: &[Repeat],
+        keep_last: bool,
+    ) -> Result<Option<Staged>> {
+        let Some(first) = repeats.first() else { return Ok(None) };
+        let database = self.store.database();
+        if !keep_last {
+            let mut row = database.staged_rows(staged, first.later..first.later + 1).await?;
+            let row = row.try_next().await?.unwrap_or_else(|| RecordBatch::new_empty(schema.clone()));
+            return Err(incoming.duplicate(&row, *first));
+        }
+        let mut replaced = repeats.iter().map(|repeat| repeat.earlier).collect::<Vec<_>>().into_iter().peekable();
+        let mut row = 0;
+        let rows = database.staged_rows(staged, 0..u64::MAX).await?.map(move |batch| {
+            let batch = batch?;
+            let keep: BooleanArray = (0..batch.num_rows())
+                .map(|_| {
+                    let replaced = replaced.next_if_eq(&row).is_some();
+                    row += 1;
+                    Some(!replaced)
+                })
+                .collect();
+            filter_record_batch(&batch, &keep).map_err(|cause| {
+                Error::new(Status::Internal, format!("the last rows cannot be told from the others: {cause}"))
+            })
+        });
+        self.write_files(schema, rows).await.map(Some)
     }
 
     async fn write_files(
@@ -273,30 +312,11 @@ impl Stage {
             })
         });
         let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), Box::pin(rows)));
-        let staged = self.store.database().stage(&self.table, schema, rows).await;
+        let staged = Box::pin(self.store.database().stage(&self.table, schema, rows)).await;
         let reason = reason.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         match reason {
             Some(error) => Err(error),
             None => staged,
-        }
-    }
-}
-
-/// Keeps all rows aside, and gives the last of each sample.
-async fn spooled(
-    mut incoming: Incoming,
-    mut spool: Spool,
-    mut received: mpsc::Receiver<Message>,
-) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
-    loop {
-        match received.recv().await {
-            Some(Message::Rows(batch)) => {
-                for chunk in chunks(&batch) {
-                    spool.add(&incoming.complete(&chunk)?)?;
-                }
-            }
-            Some(Message::End) => return spool.last_rows(),
-            None => return Err(given_up()),
         }
     }
 }
@@ -312,31 +332,32 @@ async fn complete(
     mut samples: Samples,
     mut received: mpsc::Receiver<Message>,
     completed: mpsc::Sender<Result<RecordBatch>>,
-) {
-    let mut seen = Seen::new();
+) -> (Incoming, Vec<Repeat>) {
+    let mut occurrences = Occurrences::new();
     loop {
         let batch = match received.recv().await {
             Some(Message::Rows(batch)) => batch,
-            Some(Message::End) => return,
+            Some(Message::End) => break,
             None => {
                 // Nobody is left to read it if the files could not be written.
                 let _ = completed.send(Err(given_up())).await;
-                return;
+                return (incoming, Vec::new());
             }
         };
         for chunk in chunks(&batch) {
             let next = incoming.complete(&chunk).and_then(|batch| {
-                match samples.of(&batch)?.iter().position(|sample| !seen.insert(*sample)) {
-                    Some(row) => Err(incoming.duplicate(&batch, row)),
-                    None => Ok(batch),
-                }
+                occurrences.push(samples.of(&batch)?);
+                Ok(batch)
             });
             let failed = next.is_err();
             if completed.send(next).await.is_err() || failed {
-                return;
+                return (incoming, Vec::new());
             }
         }
     }
+    // Lets the files be completed meanwhile.
+    drop(completed);
+    (incoming, occurrences.repeats())
 }
 
 /// The samples of completed rows.
@@ -366,68 +387,6 @@ impl Samples {
         })?;
         Ok(&self.numbers)
     }
-}
-
-/// Rows kept in a temporary file until it is known which of them are the last of their sample.
-struct Spool {
-    samples: Samples,
-    last: LastRows,
-    rows: u64,
-    writer: StreamWriter<std::io::BufWriter<std::fs::File>>,
-}
-
-impl Spool {
-    fn new(schema: &Schema, samples: Samples) -> Result<Spool> {
-        let file = tempfile::tempfile().map_err(|cause| spool_failed(&cause))?;
-        let writer = StreamWriter::try_new_buffered(file, schema).map_err(|cause| spool_failed(&cause))?;
-        Ok(Spool { samples, last: LastRows::new(), rows: 0, writer })
-    }
-
-    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
-        for sample in self.samples.of(batch)? {
-            self.last.push(*sample, self.rows);
-            self.rows += 1;
-        }
-        self.writer.write(batch).map_err(|cause| spool_failed(&cause))
-    }
-
-    /// The rows that no later row replaces.
-    fn last_rows(self) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
-        let mut file = self
-            .writer
-            .into_inner()
-            .and_then(|mut buffered| {
-                buffered.flush()?;
-                buffered.into_inner().map_err(|cause| ArrowError::from(cause.into_error()))
-            })
-            .map_err(|cause| spool_failed(&cause))?;
-        file.rewind().map_err(|cause| spool_failed(&cause))?;
-        let reader = StreamReader::try_new_buffered(file, None).map_err(|cause| spool_failed(&cause))?;
-        let mut replaced = self.last.replaced().into_iter().peekable();
-        let mut row = 0;
-        Ok(reader.map(move |batch| {
-            let batch = batch.map_err(|cause| spool_failed(&cause))?;
-            let keep: BooleanArray = (0..batch.num_rows())
-                .map(|_| {
-                    let replaced = replaced.next_if_eq(&row).is_some();
-                    row += 1;
-                    Some(!replaced)
-                })
-                .collect();
-            filter_record_batch(&batch, &keep).map_err(|cause| spool_failed(&cause))
-        }))
-    }
-}
-
-fn spool_failed(cause: &(dyn std::error::Error + 'static)) -> Error {
-    Error::new(
-        Status::Io,
-        format!(
-            "the temporary file that write.duplicates=last needs in {} failed: {cause}; nothing was written",
-            std::env::temp_dir().display()
-        ),
-    )
-    .caused_by(cause)
 }
 
 fn given_up() -> Error {

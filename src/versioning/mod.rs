@@ -6,4 +6,4 @@ mod hash;
 mod provenance;
 
 pub use hash::{HashAlgorithm, SampleHash};
-pub use provenance::{ByField, Inference, infer_algorithm, infer_truncation, sample_provenance};
+pub use provenance::{ByField, infer_algorithm, infer_truncation, sample_provenance};

@@ -12,11 +12,13 @@ use arrow::array::{
     StringArray, StringViewArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
 use arrow::datatypes::{ArrowNativeType, DataType, Field, Fields};
 
 use super::hash::{HashAlgorithm, SampleHash};
 use crate::error::{Error, Result, Status};
 use crate::feature::Truncation;
+use crate::feature::system_columns::{PROVENANCE, PROVENANCE_BY_FIELD};
 
 /// A by-field column, member by member, whatever shape it was stored in.
 #[derive(Clone, Debug)]
@@ -29,9 +31,10 @@ pub struct ByField {
 
 impl ByField {
     /// Reads `members`, in this order, from the by-field column called `column`. Members the
-    /// column has beyond these are ignored; a null row has only null members.
-    pub fn try_new(array: &ArrayRef, column: &str, members: &[String]) -> Result<Self> {
-        Self::read(array, column, members, Missing::Refuse)
+    /// column has beyond these are ignored; a null row has only null members. `first_row` is the
+    /// number of the array's first row, for messages.
+    pub fn try_new(array: &ArrayRef, column: &str, members: &[String], first_row: u64) -> Result<Self> {
+        Self::read(array, column, members, Missing::Refuse { first_row })
     }
 
     /// The names of all members the column has, in the order it has them.
@@ -56,11 +59,16 @@ impl ByField {
             Shape::Struct(stored) => {
                 members.iter().map(|member| struct_member(stored, column, member)).collect::<Result<_>>()?
             }
-            Shape::Entries(entries) => members
-                .iter()
-                .enumerate()
-                .map(|(position, member)| entries.member(column, member, position, missing))
-                .collect::<Result<_>>()?,
+            Shape::Entries(entries) => {
+                if let Missing::Refuse { first_row } = missing {
+                    entries.check_keys(column, first_row)?;
+                }
+                members
+                    .iter()
+                    .enumerate()
+                    .map(|(position, member)| entries.member(column, member, position, missing))
+                    .collect::<Result<_>>()?
+            }
         };
         Ok(ByField {
             names: members.to_vec(),
@@ -189,33 +197,21 @@ pub fn sample_provenance(by_field: &ByField, hash: &SampleHash) -> LargeStringAr
     versions.finish()
 }
 
-/// What the rows of a table say about the algorithm that hashed them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inference {
-    /// The algorithm that explains more than half of the rows, if there is one.
-    pub algorithm: Option<HashAlgorithm>,
-    /// How many rows the best algorithm explains.
-    pub explained: usize,
-    /// How many rows had something to explain.
-    pub rows: usize,
-}
-
 /// Finds the algorithm that leads from a table's `metaxy_provenance_by_field` to its
 /// `metaxy_provenance`.
 ///
 /// Each row is tried with all of its non-null members, since a member added later is null in
 /// older rows, and with each of `candidates`, since members of fields given up since are not
-/// hashed. Rows may have been given their provenance by the user, so a majority is enough.
+/// hashed. Rows may have been given their provenance by the user, so a majority is enough, and
+/// without one there is no answer.
 pub fn infer_algorithm(
     by_field: &ArrayRef,
     provenance: &ArrayRef,
     candidates: &[Vec<String>],
     truncation: Truncation,
-) -> Result<Inference> {
-    const BY_FIELD: &str = "metaxy_provenance_by_field";
-    const PROVENANCE: &str = "metaxy_provenance";
-    let names = ByField::member_names(by_field, BY_FIELD)?;
-    let by_field = ByField::read(by_field, BY_FIELD, &names, Missing::Null)?;
+) -> Result<Option<HashAlgorithm>> {
+    let names = ByField::member_names(by_field, PROVENANCE_BY_FIELD)?;
+    let by_field = ByField::read(by_field, PROVENANCE_BY_FIELD, &names, Missing::Null)?;
     let provenance = Texts::try_new(provenance).ok_or_else(|| {
         Error::new(
             Status::SchemaMismatch,
@@ -257,8 +253,7 @@ pub fn infer_algorithm(
         }
     }
     let best = explained.into_iter().zip(HashAlgorithm::ALL).max_by_key(|(count, _)| *count);
-    let (explained, algorithm) = best.unwrap_or_default();
-    Ok(Inference { algorithm: (2 * explained > rows).then_some(algorithm), explained, rows })
+    Ok(best.filter(|(explained, _)| 2 * explained > rows).map(|(_, algorithm)| algorithm))
 }
 
 /// Finds the truncation of a table from the lengths of its `metaxy_feature_version` values: they
@@ -281,7 +276,7 @@ pub fn infer_truncation(lengths: impl IntoIterator<Item = usize>) -> Option<Trun
 /// What a member that a row does not have means.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
-    Refuse,
+    Refuse { first_row: u64 },
     Null,
 }
 
@@ -299,10 +294,16 @@ impl Texts {
             DataType::Utf8 => array.as_string_opt().cloned().map(Texts::Utf8),
             DataType::LargeUtf8 => array.as_string_opt().cloned().map(Texts::Large),
             DataType::Utf8View => array.as_string_view_opt().cloned().map(Texts::View),
+            DataType::Dictionary(_, values) if is_text(values) => Self::decoded(array),
+            DataType::RunEndEncoded(_, values) if is_text(values.data_type()) => Self::decoded(array),
             // A column nobody ever wrote a value to.
             DataType::Null => Some(Texts::Large(LargeStringArray::new_null(array.len()))),
             _ => None,
         }
+    }
+
+    fn decoded(array: &ArrayRef) -> Option<Self> {
+        cast(array, &DataType::LargeUtf8).ok()?.as_string_opt().cloned().map(Texts::Large)
     }
 
     /// The same values, null also where `outer` is.
@@ -343,6 +344,10 @@ impl Texts {
             Texts::View(array) => array.iter().collect(),
         }
     }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// How a by-field column is stored.
@@ -431,6 +436,23 @@ impl Entries {
         range.map(|entry| (entry, self.keys.value(entry)))
     }
 
+    /// Refuses rows that have a key twice: which of its values counts would be anybody's guess.
+    fn check_keys(&self, column: &str, first_row: u64) -> Result<()> {
+        let mut keys: Vec<&str> = Vec::new();
+        for row in 0..self.offsets.len().saturating_sub(1) {
+            keys.clear();
+            keys.extend(self.of_row(row).filter_map(|(_, key)| key));
+            keys.sort_unstable();
+            if let Some(twice) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+                let (member, row) = (twice[0], first_row + row as u64);
+                let message =
+                    format!("column `{column}` has the member `{member}` twice in row {row}; give it once");
+                return Err(mismatch(column, message).with("member", member).with("row", row));
+            }
+        }
+        Ok(())
+    }
+
     /// One member's values; `position` is where its entry is likely to be in each row.
     fn member(&self, column: &str, member: &str, position: usize, missing_is: Missing) -> Result<Texts> {
         let rows = self.offsets.len().saturating_sub(1);
@@ -448,11 +470,16 @@ impl Entries {
             };
             match found {
                 Some(entry) => values.append_option(self.values.value(entry)),
-                None if missing_is == Missing::Null => values.append_null(),
-                None => {
-                    let present = self.of_row(row).filter_map(|(_, key)| key);
-                    return Err(missing(column, member, &format!(" in row {row}"), present).with("row", row));
-                }
+                None => match missing_is {
+                    Missing::Null => values.append_null(),
+                    Missing::Refuse { first_row } => {
+                        let present = self.of_row(row).filter_map(|(_, key)| key);
+                        let row = first_row + row as u64;
+                        return Err(
+                            missing(column, member, &format!(" in row {row}"), present).with("row", row)
+                        );
+                    }
+                },
             }
         }
         Ok(Texts::Large(values.finish()))
@@ -484,7 +511,6 @@ fn internal(message: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use arrow::array::MapArray;
-    use arrow::compute::cast;
     use proptest::prelude::*;
 
     use super::*;
@@ -519,7 +545,7 @@ mod tests {
     /// Every shape the same rows can be stored in.
     fn shapes(members: &[String], rows: &[Row]) -> Vec<ArrayRef> {
         let large = as_struct(members, rows, &DataType::LargeUtf8);
-        let by_field = ByField::try_new(&large, "c", members).unwrap();
+        let by_field = ByField::try_new(&large, "c", members, 0).unwrap();
         let large_list: ArrayRef = Arc::new(by_field.to_map_list().unwrap());
         let item = |nullable| Field::new("item", DataType::Struct(entry_fields()), nullable);
         let list = cast(&large_list, &DataType::List(Arc::new(item(true)))).unwrap();
@@ -532,12 +558,14 @@ mod tests {
             false,
         );
         let utf8 = as_struct(members, rows, &DataType::Utf8);
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let encoded = as_struct(members, rows, &dictionary);
         let view = as_struct(members, rows, &DataType::Utf8View);
-        vec![large, utf8, view, large_list, list, Arc::new(map)]
+        vec![large, utf8, view, encoded, large_list, list, Arc::new(map)]
     }
 
     fn versions(array: &ArrayRef, members: &[String], hash: &SampleHash) -> Vec<Option<String>> {
-        let by_field = ByField::try_new(array, "c", members).unwrap();
+        let by_field = ByField::try_new(array, "c", members, 0).unwrap();
         let versions = sample_provenance(&by_field, hash);
         versions.iter().map(|version| version.map(str::to_owned)).collect()
     }
@@ -581,7 +609,8 @@ mod tests {
     fn a_missing_member_is_named_together_with_those_present() {
         let members = names(&["audio", "frames"]);
         let array = as_struct(&members, &[row(&[Some("a"), Some("f")])], &DataType::Utf8);
-        let error = ByField::try_new(&array, "metaxy_provenance_by_field", &names(&["video"])).unwrap_err();
+        let error =
+            ByField::try_new(&array, "metaxy_provenance_by_field", &names(&["video"]), 0).unwrap_err();
         assert_eq!(error.status(), Status::SchemaMismatch);
         assert_eq!(
             error.message(),
@@ -593,28 +622,50 @@ mod tests {
     fn a_map_row_without_the_key_is_named_by_its_number() {
         let members = names(&["audio"]);
         let with =
-            ByField::try_new(&as_struct(&members, &[row(&[Some("a")])], &DataType::Utf8), "c", &members);
+            ByField::try_new(&as_struct(&members, &[row(&[Some("a")])], &DataType::Utf8), "c", &members, 0);
         let other = names(&["frames"]);
         let without =
-            ByField::try_new(&as_struct(&other, &[row(&[Some("f")])], &DataType::Utf8), "c", &other);
+            ByField::try_new(&as_struct(&other, &[row(&[Some("f")])], &DataType::Utf8), "c", &other, 0);
         let (with, without) = (with.unwrap().to_map_list().unwrap(), without.unwrap().to_map_list().unwrap());
         let both = arrow::compute::concat(&[&with, &without]).unwrap();
-        let error = ByField::try_new(&both, "c", &members).unwrap_err();
-        assert_eq!(error.message(), "column `c` has no member `audio` in row 1; it has `frames`");
+        let error = ByField::try_new(&both, "c", &members, 40).unwrap_err();
+        assert_eq!(error.message(), "column `c` has no member `audio` in row 41; it has `frames`");
+        assert_eq!(error.detail("row"), Some("41"));
         assert_eq!(ByField::member_names(&both, "c").unwrap(), ["audio", "frames"]);
+    }
+
+    #[test]
+    fn a_map_row_with_a_key_twice_is_refused() {
+        let entries = StructArray::new(
+            entry_fields(),
+            vec![
+                Arc::new(LargeStringArray::from(vec!["x", "y", "x"])),
+                Arc::new(LargeStringArray::from(vec!["1", "2", "3"])),
+            ],
+            None,
+        );
+        let item = Arc::new(Field::new("item", DataType::Struct(entry_fields()), true));
+        let list = |lengths: &[usize]| -> ArrayRef {
+            let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
+            Arc::new(LargeListArray::new(item.clone(), offsets, Arc::new(entries.clone()), None))
+        };
+        let error = ByField::try_new(&list(&[0, 3]), "c", &[], 7).unwrap_err();
+        assert_eq!(error.message(), "column `c` has the member `x` twice in row 8; give it once");
+        // The same key in two rows is no repetition.
+        assert!(ByField::try_new(&list(&[2, 1]), "c", &names(&["x"]), 0).is_ok());
     }
 
     #[test]
     fn other_types_are_refused_by_name() {
         let numbers: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
-        let error = ByField::try_new(&numbers, "c", &[]).unwrap_err();
+        let error = ByField::try_new(&numbers, "c", &[], 0).unwrap_err();
         assert_eq!(
             error.message(),
             "column `c` must be a struct of strings, or a map from string to string, not Int64"
         );
         let fields = Fields::from(vec![Field::new("x", DataType::Int64, true)]);
         let array: ArrayRef = Arc::new(StructArray::new(fields, vec![numbers], None));
-        let error = ByField::try_new(&array, "c", &names(&["x"])).unwrap_err();
+        let error = ByField::try_new(&array, "c", &names(&["x"]), 0).unwrap_err();
         assert_eq!(error.status(), Status::SchemaMismatch);
         assert_eq!(
             error.message(),
@@ -627,7 +678,7 @@ mod tests {
         let members = names(&["a", "b"]);
         let rows = [row(&[Some("1"), Some("2")]), None, row(&[Some("3"), Some("4")])];
         for array in shapes(&members, &rows) {
-            let by_field = ByField::try_new(&array.slice(1, 2), "c", &members).unwrap();
+            let by_field = ByField::try_new(&array.slice(1, 2), "c", &members, 0).unwrap();
             assert!(by_field.is_null(0), "{}", array.data_type());
             assert_eq!(by_field.value(0, 0), None);
             assert_eq!((by_field.value(0, 1), by_field.value(1, 1)), (Some("3"), Some("4")));
@@ -638,7 +689,7 @@ mod tests {
     fn the_map_shape_is_the_one_tables_have() {
         let members = names(&["a"]);
         let array = as_struct(&members, &[row(&[Some("1")])], &DataType::Utf8);
-        let list = ByField::try_new(&array, "c", &members).unwrap().to_map_list().unwrap();
+        let list = ByField::try_new(&array, "c", &members, 0).unwrap().to_map_list().unwrap();
         let field = ByField::map_list_field("c");
         assert_eq!(list.data_type(), field.data_type());
         assert_eq!(field.metadata()["ARROW:extension:name"], "polars_map.map");
@@ -658,13 +709,8 @@ mod tests {
                         .collect();
                 let written: ArrayRef = Arc::new(written);
                 for array in shapes(&members, &rows) {
-                    let inference = infer_algorithm(&array, &written, &[], truncation).unwrap();
-                    assert_eq!(
-                        inference,
-                        Inference { algorithm: Some(algorithm), explained: 3, rows: 3 },
-                        "{}",
-                        array.data_type()
-                    );
+                    let inferred = infer_algorithm(&array, &written, &[], truncation).unwrap();
+                    assert_eq!(inferred, Some(algorithm), "{}", array.data_type());
                 }
             }
         }
@@ -677,11 +723,12 @@ mod tests {
         let array = as_struct(&members, &[row(&[Some("1")]), row(&[Some("2")])], &DataType::Utf8);
         let written: ArrayRef =
             Arc::new(LargeStringArray::from(vec![hash.hash(b"1"), "the user's own".into()]));
-        let inference = infer_algorithm(&array, &written, &[], hash.truncation).unwrap();
-        assert_eq!(inference, Inference { algorithm: None, explained: 1, rows: 2 });
-        let nothing =
-            infer_algorithm(&array.slice(0, 0), &written.slice(0, 0), &[], hash.truncation).unwrap();
-        assert_eq!(nothing, Inference { algorithm: None, explained: 0, rows: 0 });
+        let infer = |rows: usize| {
+            infer_algorithm(&array.slice(0, rows), &written.slice(0, rows), &[], hash.truncation).unwrap()
+        };
+        assert_eq!(infer(2), None);
+        assert_eq!(infer(1), Some(hash.algorithm));
+        assert_eq!(infer(0), None);
     }
 
     #[test]
@@ -690,7 +737,7 @@ mod tests {
         let array = as_struct(&names(&["x", "gone"]), &[row(&[Some("1"), Some("2")])], &DataType::Utf8);
         let written: ArrayRef = Arc::new(LargeStringArray::from(vec![hash.hash(b"1")]));
         let infer = |candidates: &[Vec<String>]| {
-            infer_algorithm(&array, &written, candidates, hash.truncation).unwrap().algorithm
+            infer_algorithm(&array, &written, candidates, hash.truncation).unwrap()
         };
         assert_eq!(infer(&[]), None);
         assert_eq!(infer(&[names(&["x"])]), Some(HashAlgorithm::XxHash32));
@@ -740,9 +787,9 @@ mod tests {
         #[test]
         fn every_shape_becomes_the_same_struct_and_list((members, rows) in table()) {
             let expected = as_struct(&members, &rows, &DataType::LargeUtf8);
-            let expected = ByField::try_new(&expected, "c", &members).unwrap();
+            let expected = ByField::try_new(&expected, "c", &members, 0).unwrap();
             for array in shapes(&members, &rows) {
-                let by_field = ByField::try_new(&array, "c", &members).unwrap();
+                let by_field = ByField::try_new(&array, "c", &members, 0).unwrap();
                 prop_assert_eq!(by_field.to_struct().unwrap(), expected.to_struct().unwrap());
                 prop_assert_eq!(by_field.to_map_list().unwrap(), expected.to_map_list().unwrap());
                 for (row, values) in rows.iter().enumerate() {

@@ -7,5 +7,6 @@ mod interop;
 mod native;
 mod read;
 mod readme;
+mod refusals;
 mod support;
 mod write;

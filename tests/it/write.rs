@@ -220,7 +220,7 @@ fn duplicates_within_a_write_are_an_error_or_the_last_is_kept() {
     let batches = [numbered(&["a", "b"], 0), numbered(&["c", "a", "a"], 2)];
     let error = failure(write(&store, "r/a", &batches, &[]));
     assert_eq!(error.detail("value"), Some("id=a"));
-    assert!(error.message().contains("row 3"), "{error}");
+    assert!(error.message().contains("rows 0 and 3"), "{error}");
     assert_untouched(&directory);
     write(&store, "r/a", &batches, &[("write.duplicates", "last")]).unwrap();
     // Not only does a reader see the last: the others are not in the table.
