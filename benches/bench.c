@@ -263,7 +263,9 @@ static int64_t pull(struct ArrowArrayStream *stream, Sums *sums) {
 
 /* ---- the operations ---- */
 
-static void must(MetaxyStatus status, MetaxyError *error) {
+static MetaxyError *error;
+
+static void must(MetaxyStatus status) {
     if (status == METAXY_OK) return;
     fprintf(stderr, "bench: %s\n", error ? metaxy_error_message(error) : "failed without an error");
     exit(1);
@@ -271,27 +273,25 @@ static void must(MetaxyStatus status, MetaxyError *error) {
 
 /* As Python Metaxy writes, so that both do the same work; what is in a table is found out by itself. */
 static MetaxyOptions *python_hashing(void) {
-    MetaxyError *error = NULL;
     MetaxyOptions *options = NULL;
-    must(metaxy_options_new(&options, &error), error);
-    must(metaxy_options_set(options, "hash.algorithm", "xxhash32", &error), error);
-    must(metaxy_options_set(options, "hash.truncation_length", "8", &error), error);
+    must(metaxy_options_new(&options, &error));
+    must(metaxy_options_set(options, "hash.algorithm", "xxhash32", &error));
+    must(metaxy_options_set(options, "hash.truncation_length", "8", &error));
     return options;
 }
 
 static MetaxyReadRequest *request_of(const char *op, int64_t rows) {
-    MetaxyError *error = NULL;
     MetaxyReadRequest *request = NULL;
     const char *id = "id";
     char filter[64];
-    must(metaxy_read_request_new(&request, &error), error);
+    must(metaxy_read_request_new(&request, &error));
     if (!strcmp(op, "read_filter")) {
-        must(metaxy_read_request_add_filter(request, "size < 10000", &error), error);
+        must(metaxy_read_request_add_filter(request, "size < 10000", &error));
     } else if (!strcmp(op, "read_point")) {
         snprintf(filter, sizeof filter, "id = 's%09" PRId64 "'", rows / 2);
-        must(metaxy_read_request_add_filter(request, filter, &error), error);
+        must(metaxy_read_request_add_filter(request, filter, &error));
     } else if (!strcmp(op, "read_cols")) {
-        must(metaxy_read_request_set_columns(request, &id, 1, &error), error);
+        must(metaxy_read_request_set_columns(request, &id, 1, &error));
     } else if (strcmp(op, "read") && strcmp(op, "history_read")) {
         fprintf(stderr, "bench: there is no operation %s\n", op);
         exit(1);
@@ -320,7 +320,6 @@ int main(int argc, char **argv) {
     int64_t rows = strtoll(argv[2], NULL, 10), result = 0;
     int append = !strcmp(op, "append1k"), writes = append || !strncmp(op, "write", 5);
 
-    MetaxyError *error = NULL;
     MetaxyStore *store = NULL;
     MetaxyOptions *options = writes && !append ? python_hashing() : NULL;
     MetaxyReadRequest *request = writes ? NULL : request_of(op, rows);
@@ -334,13 +333,13 @@ int main(int argc, char **argv) {
     }
 
     double before_mb = peak_mb(), started = now();
-    must(metaxy_store_open(directory, options, NULL, &store, &error), error);
-    must(metaxy_store_define(store, feature, &error), error);
+    must(metaxy_store_open(directory, options, NULL, &store, &error));
+    must(metaxy_store_define(store, feature, &error));
     if (writes) {
-        must(metaxy_store_write(store, "r/a", &stream, NULL, NULL, &error), error);
+        must(metaxy_store_write(store, "r/a", &stream, NULL, NULL, &error));
         result = rows;
     } else {
-        must(metaxy_store_read(store, "r/a", request, NULL, &stream, &error), error);
+        must(metaxy_store_read(store, "r/a", request, NULL, &stream, &error));
         result = pull(&stream, checked);
         if (result < 0) {
             const char *text = stream.get_last_error(&stream);
@@ -349,7 +348,7 @@ int main(int argc, char **argv) {
         }
         stream.release(&stream);
     }
-    must(metaxy_store_close(store, &error), error);
+    must(metaxy_store_close(store, &error));
     double seconds = now() - started;
 
     metaxy_store_free(store);

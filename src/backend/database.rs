@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use futures::{FutureExt, TryStreamExt};
 use lance_file::version::ConcreteFileVersion;
 use lance_io::object_store::{ObjectStore, ObjectStoreParams};
@@ -95,6 +96,12 @@ impl Database {
             ));
         };
         let dataset = dataset.get().await.map_err(|cause| from_lancedb(cause, || self.opening(table)))?;
+        // Lance reads the names of types without looking at them, and panics when they are used.
+        if std::panic::catch_unwind(AssertUnwindSafe(|| drop(Schema::from(dataset.schema())))).is_err() {
+            let reason = "it has a column of a type that this version does not know, or its newest manifest is damaged";
+            let error = Error::new(Status::Unsupported, format!("{}: {reason}", self.opening(table)));
+            return Err(error.with("store", &self.display).with("table", table));
+        }
         Ok(Some(Table::new(dataset, table, &self.display)))
     }
 

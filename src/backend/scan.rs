@@ -87,15 +87,26 @@ impl Scan {
 
     /// Reads the rows at `addresses`, which are sorted, and no others.
     pub async fn rows(self, addresses: Vec<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let table_rows = self.table.rows().await?;
-        // What Lance takes are row numbers, which are addresses unless the table has stable ones.
-        if addresses.len().saturating_mul(TAKE_SHARE) > table_rows || self.table.dataset.manifest.uses_stable_row_ids() {
-            return self.only(addresses.into_iter().collect()).stream().await;
+        let few = addresses.len().saturating_mul(TAKE_SHARE) <= self.table.rows().await?;
+        if few && self.can_take() {
+            return Ok(self.take(addresses));
         }
+        self.only(addresses.into_iter().collect()).stream().await
+    }
+
+    /// Whether [`Scan::take`] can be used: what Lance takes are row numbers, which are addresses
+    /// unless the table has stable ones.
+    pub fn can_take(&self) -> bool {
+        !self.table.dataset.manifest.uses_stable_row_ids()
+    }
+
+    /// Fetches the rows at `addresses` one by one, in that order.
+    pub fn take(self, addresses: Vec<u64>) -> BoxStream<'static, Result<RecordBatch>> {
         let Scan { table, columns, batch_rows, .. } = self;
-        let projection = Arc::new(
-            table.dataset.schema().project(&columns).map_err(|cause| table.failed("read", cause))?,
-        );
+        let projection = match table.dataset.schema().project(&columns) {
+            Ok(projection) => Arc::new(projection),
+            Err(cause) => return futures::stream::iter([Err(table.failed("read", cause))]).boxed(),
+        };
         // Each take runs on one core, so that there are some even for a few rows.
         let chunk_rows = batch_rows.min(addresses.len().div_ceil(TAKES)).max(1);
         let chunks: Vec<Vec<u64>> = addresses.chunks(chunk_rows).map(<[u64]>::to_vec).collect();
@@ -107,7 +118,7 @@ impl Scan {
             });
             async { take.await.map_err(|cause| Error::new(Status::Internal, format!("reading rows failed: {cause}")))? }
         });
-        Ok(taken.buffered(TAKES).boxed())
+        taken.buffered(TAKES).boxed()
     }
 
     /// Starts reading; batches come in the order in which rows were appended.

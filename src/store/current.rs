@@ -3,12 +3,16 @@
 //! Only the id columns, two times and the columns that a filter names are read for that. A row costs
 //! 32 bytes; the other columns are read afterwards, and only of the rows that remain.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch, UInt32Array,
+};
 use arrow::compute::kernels::cmp::eq;
+use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType, UInt64Type};
+use arrow::error::ArrowError;
 use datafusion::logical_expr::Expr;
 use futures::{StreamExt, TryStreamExt};
 use hashbrown::HashTable;
@@ -38,9 +42,17 @@ pub struct Selection {
 pub enum Current {
     /// All rows of the table.
     All,
-    /// These, in the order in which they were appended.
-    Rows(Vec<u64>),
+    Some {
+        /// Where they are, in ascending order.
+        addresses: Vec<u64>,
+        /// What had to be read of them to find them, in the same order: kept when a filter leaves
+        /// few rows, so that these columns are not read again.
+        known: Option<RecordBatch>,
+    },
 }
+
+/// The most rows of which that is kept.
+const KNOWN_ROWS: usize = 64 * 1024;
 
 /// Row groups that are told apart by the first bits of their sample; each fits into a cache.
 const PARTS: usize = 64;
@@ -74,9 +86,10 @@ impl Selection {
             .map_err(|_| self.missing_id(table, &schema))?;
         let identity = Identity::new(&types).map_err(|cause| unusable(table, &cause))?;
         let all_rows = table.rows().await?;
+        let filtered = self.on_ids.is_some() || !self.on_latest.is_empty();
         let stream =
             table.scan(columns).filter(self.on_ids.clone()).batch_rows(Some(BATCH_ROWS)).with_address().stream().await?;
-        let reader = Arc::new(Reader { selection: self, identity, table: table.clone() });
+        let reader = Arc::new(Reader { selection: self, keep: filtered, identity, table: table.clone() });
         let mut batches = stream
             .map(|batch| {
                 let reader = reader.clone();
@@ -88,7 +101,9 @@ impl Selection {
             })
             .buffered(PARALLEL);
         let mut parts: Vec<Vec<Row>> = vec![Vec::new(); PARTS];
-        while let Some(rows) = call.run(batches.try_next()).await? {
+        let mut known = Known::new(filtered);
+        while let Some((rows, wanted)) = call.run(batches.try_next()).await? {
+            known.add(wanted);
             for row in rows {
                 if let Some(part) = parts.get_mut((row.sample >> 122) as usize % PARTS) {
                     part.push(row);
@@ -107,7 +122,8 @@ impl Selection {
             return Ok(Current::All);
         }
         addresses.sort_unstable();
-        Ok(Current::Rows(addresses))
+        let known = known.of(&addresses).map_err(|cause| unusable(table, &cause))?;
+        Ok(Current::Some { addresses, known })
     }
 
     fn columns(&self, schema: &SchemaRef) -> Vec<String> {
@@ -142,12 +158,14 @@ impl Selection {
 /// Turns batches of a scan into [`Row`]s.
 struct Reader {
     selection: Selection,
+    keep: bool,
     identity: Identity,
     table: Table,
 }
 
 impl Reader {
-    fn rows(&self, batch: &RecordBatch) -> Result<Vec<Row>> {
+    /// The rows of a batch, and, where that is asked for, what was read of those that are wanted.
+    fn rows(&self, batch: &RecordBatch) -> Result<(Vec<Row>, Option<RecordBatch>)> {
         let failed = |cause| unusable(&self.table, &cause);
         let ids = self
             .selection
@@ -166,6 +184,7 @@ impl Reader {
             return Err(Error::new(Status::Internal, "a scan did not give the addresses of its rows"));
         };
         let mut rows = Vec::with_capacity(samples.len());
+        let mut wanted = Vec::new();
         for (row, (sample, address)) in samples.into_iter().zip(addresses.values()).enumerate() {
             if of_version.as_ref().is_some_and(|version| !is_true(version, row)) {
                 continue;
@@ -176,8 +195,12 @@ impl Reader {
                 || passing.iter().any(|filter| !is_true(filter, row));
             let address = if unwanted { address | UNWANTED } else { *address };
             rows.push(Row { sample, time, address });
+            if self.keep && !unwanted {
+                wanted.push(row as u32);
+            }
         }
-        Ok(rows)
+        let wanted = self.keep.then(|| take_record_batch(batch, &UInt32Array::from(wanted))).transpose().map_err(failed)?;
+        Ok((rows, wanted))
     }
 
     fn time(&self, batch: &RecordBatch, column: &str) -> Result<Option<PrimitiveArray<TimestampMicrosecondType>>> {
@@ -198,6 +221,37 @@ impl Reader {
 
     fn passing(&self, batch: &RecordBatch) -> Result<Vec<BooleanArray>> {
         self.selection.on_latest.iter().map(|filter| filter.matches(batch)).collect()
+    }
+}
+
+/// What was read of the rows that pass the filters, as long as they are few.
+struct Known(Option<Vec<RecordBatch>>);
+
+impl Known {
+    fn new(keep: bool) -> Known {
+        Known(keep.then(Vec::new))
+    }
+
+    fn add(&mut self, wanted: Option<RecordBatch>) {
+        if let (Some(batches), Some(wanted)) = (&mut self.0, wanted) {
+            batches.push(wanted);
+            if batches.iter().map(RecordBatch::num_rows).sum::<usize>() > KNOWN_ROWS {
+                self.0 = None;
+            }
+        }
+    }
+
+    /// The rows at `addresses`, in their order.
+    fn of(self, addresses: &[u64]) -> std::result::Result<Option<RecordBatch>, ArrowError> {
+        let Some(batches) = self.0 else { return Ok(None) };
+        let Some(first) = batches.first() else { return Ok(None) };
+        let all = concat_batches(&first.schema(), &batches)?;
+        let Some(found) = all.column_by_name(Scan::ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>()) else {
+            return Ok(None);
+        };
+        let places: HashMap<u64, u32> = found.values().iter().copied().zip(0..).collect();
+        let rows: Option<UInt32Array> = addresses.iter().map(|address| places.get(address).copied().map(Some)).collect();
+        rows.map(|rows| take_record_batch(&all, &rows)).transpose()
     }
 }
 
@@ -235,7 +289,7 @@ fn is_true(flags: &BooleanArray, row: usize) -> bool {
     flags.is_valid(row) && flags.value(row)
 }
 
-fn unusable(table: &Table, cause: &arrow::error::ArrowError) -> Error {
+fn unusable(table: &Table, cause: &ArrowError) -> Error {
     Error::new(Status::SchemaMismatch, format!("the rows of the table {} cannot be compared: {cause}", table.name()))
         .caused_by(cause)
         .with("table", table.name())

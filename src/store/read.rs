@@ -193,15 +193,44 @@ impl Plan {
         let scan = self.table.scan(self.columns.clone()).batch_rows(self.batch_rows);
         match current {
             Current::All => scan.limit(self.limit).stream().await,
-            Current::Rows(mut rows) => {
-                if let Some(limit) = self.limit {
-                    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            Current::Some { mut addresses, known } => {
+                addresses.truncate(self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
+                match known {
+                    Some(known) if scan.can_take() => self.completed(known, addresses).await,
+                    _ => scan.rows(addresses).await,
                 }
-                scan.rows(rows).await
             }
         }
     }
+
+    /// Rows of which some columns are known, with the other columns.
+    async fn completed(&self, known: RecordBatch, addresses: Vec<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let others: Vec<String> =
+            self.columns.iter().filter(|name| known.column_by_name(name).is_none()).cloned().collect();
+        if others.is_empty() {
+            let step = self.batch_rows.unwrap_or(BATCH_ROWS);
+            let rows = addresses.len();
+            let slices = (0..rows).step_by(step).map(move |start| Ok(known.slice(start, step.min(rows - start))));
+            return Ok(futures::stream::iter(slices).boxed());
+        }
+        let mut start = 0;
+        let taken = self.table.scan(others).batch_rows(self.batch_rows).take(addresses);
+        Ok(taken
+            .map(move |batch| {
+                let batch = batch?;
+                let known = known.slice(start, batch.num_rows());
+                start += batch.num_rows();
+                let fields = known.schema().fields().iter().chain(batch.schema().fields()).cloned().collect::<Vec<_>>();
+                let columns = known.columns().iter().chain(batch.columns()).cloned().collect();
+                RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+                    .map_err(|cause| Error::new(Status::Internal, format!("columns do not fit together: {cause}")))
+            })
+            .boxed())
+    }
 }
+
+/// Rows per batch of rows that are known already, unless it is asked for.
+const BATCH_ROWS: usize = 8192;
 
 /// `rows` until `limit` of them have come.
 fn limited(rows: BoxStream<'static, Result<RecordBatch>>, limit: Option<u64>) -> BoxStream<'static, Result<RecordBatch>> {

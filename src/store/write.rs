@@ -78,6 +78,9 @@ impl Store {
         let graph = self.graph();
         let spec = &graph.get(key)?.spec;
         let table = self.database().open(&key.table_name()).await?;
+        if let Some(table) = &table {
+            self.database().check_appendable(table)?;
+        }
         let hash = self.settings().resolve_for_write(self.database(), table.as_ref()).await?;
         let mut versions = Versions::new(&graph, hash.truncation);
         let stamp = Stamp {

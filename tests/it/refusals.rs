@@ -270,6 +270,13 @@ fn only_a_manifest_without_an_end_is_to_be_moved_away() {
     let error = failure(again("1000001"));
     assert!(!error.message().contains("moving"), "{error}");
     assert_eq!((error.detail("file"), error.detail("table")), (None, Some("r__a")));
+    let name = b"large_string";
+    let at = whole.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    let mut renamed = whole.clone();
+    renamed[at] = b'L';
+    std::fs::write(&manifest, renamed).unwrap();
+    let error = failure(again("1000004"));
+    assert_eq!((error.status(), error.detail("table")), (Status::Unsupported, Some("r__a")), "{error}");
     std::fs::write(&manifest, &whole[..whole.len() - 1]).unwrap();
     let error = failure(again("1000002"));
     assert_eq!(error.status(), Status::Corrupt);
