@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Expr;
-use futures::{FutureExt, StreamExt};
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use lance::dataset::ProjectionRequest;
 use lance::dataset::scanner::{MaterializationStyle, RowAddrTreeMap};
 
 use super::table::Table;
-use crate::error::{Error, Result, Status};
+use crate::error::Result;
 
 /// Rows per batch that a scan gives when it is not told. LanceDB's own default of 1024 makes scans
 /// ten times slower.
@@ -53,7 +53,15 @@ impl Scan {
     pub const ADDRESS: &'static str = lance_core::ROW_ADDR;
 
     pub(super) fn new(table: Table, columns: Vec<String>) -> Scan {
-        Scan { table, columns, predicate: None, rows: None, batch_rows: BATCH_ROWS, address: false, limit: None }
+        Scan {
+            table,
+            columns,
+            predicate: None,
+            rows: None,
+            batch_rows: BATCH_ROWS,
+            address: false,
+            limit: None,
+        }
     }
 
     #[must_use]
@@ -87,17 +95,17 @@ impl Scan {
 
     /// Reads the rows at `addresses`, which are sorted, and no others.
     pub async fn rows(self, addresses: Vec<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let few = addresses.len().saturating_mul(TAKE_SHARE) <= self.table.rows().await?;
-        if few && self.can_take() {
+        if self.prefers_take(addresses.len()).await? {
             return Ok(self.take(addresses));
         }
         self.only(addresses.into_iter().collect()).stream().await
     }
 
-    /// Whether [`Scan::take`] can be used: what Lance takes are row numbers, which are addresses
-    /// unless the table has stable ones.
-    pub fn can_take(&self) -> bool {
-        !self.table.dataset.manifest.uses_stable_row_ids()
+    /// Whether `count` rows are better fetched one by one. What Lance takes are row numbers, which
+    /// are addresses unless the table has stable ones.
+    pub async fn prefers_take(&self, count: usize) -> Result<bool> {
+        let stable = self.table.dataset.manifest.uses_stable_row_ids();
+        Ok(!stable && count.saturating_mul(TAKE_SHARE) <= self.table.rows().await?)
     }
 
     /// Fetches the rows at `addresses` one by one, in that order.
@@ -111,17 +119,18 @@ impl Scan {
         let chunk_rows = batch_rows.min(addresses.len().div_ceil(TAKES)).max(1);
         let chunks: Vec<Vec<u64>> = addresses.chunks(chunk_rows).map(<[u64]>::to_vec).collect();
         let taken = futures::stream::iter(chunks).map(move |chunk| {
-            let (table, projection) = (table.clone(), projection.clone());
+            let (table, projection, damaged) = (table.clone(), projection.clone(), table.damaged());
             let take = tokio::spawn(async move {
                 let rows = table.dataset.take_rows(&chunk, ProjectionRequest::Schema(projection)).await;
                 rows.map_err(|cause| table.failed("read", cause))
             });
-            async { take.await.map_err(|cause| Error::new(Status::Internal, format!("reading rows failed: {cause}")))? }
+            async { take.await.map_err(|_| damaged)? }
         });
         taken.buffered(TAKES).boxed()
     }
 
-    /// Starts reading; batches come in the order in which rows were appended.
+    /// Starts reading; batches come in the order of the table's files, which is that of
+    /// appending until a compaction rewrites some of them.
     pub async fn stream(self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let table = self.table.clone();
         let failed = |cause| table.failed("read", cause);
@@ -153,7 +162,9 @@ impl Scan {
         let stream = started.map_err(|_| self.table.damaged())?.map_err(failed)?;
         Ok(AssertUnwindSafe(stream)
             .catch_unwind()
-            .map(move |batch| batch.map_err(|_| table.damaged())?.map_err(|cause| table.failed("read", cause)))
+            .map(move |batch| {
+                batch.map_err(|_| table.damaged())?.map_err(|cause| table.failed("read", cause))
+            })
             .boxed())
     }
 }

@@ -22,6 +22,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use lance::Dataset;
 use lance::dataset::fragment::write::FragmentCreateBuilder;
 use lance::dataset::transaction::{Operation, Transaction, TransactionBuilder};
 use lance::dataset::{CommitBuilder, NewColumnTransform, WriteParams};
@@ -51,9 +52,6 @@ const ENCODE_BYTES: u64 = 32 << 20;
 const READ_BACK_ROWS: u32 = 8192;
 const READ_BACK_BYTES: u64 = 32 << 20;
 
-/// Versions that are searched for a commit whose answer was lost.
-const LOOK_BACK: usize = 100;
-
 /// Rows that are written but belong to no version of any table.
 pub struct Staged {
     table: String,
@@ -65,24 +63,37 @@ pub struct Staged {
 impl Database {
     /// Writes the rows of `stream` as files of `table`, which need not exist. On failure no file is
     /// left behind.
-    pub async fn stage(&self, table: &str, schema: &Schema, stream: SendableRecordBatchStream) -> Result<Staged> {
-        let mut columns =
-            LanceSchema::try_from(schema).map_err(|cause| self.failed("prepare the columns of", table, cause))?;
+    pub async fn stage(
+        &self,
+        table: &str,
+        schema: &Schema,
+        stream: SendableRecordBatchStream,
+    ) -> Result<Staged> {
+        let mut columns = LanceSchema::try_from(schema)
+            .map_err(|cause| self.failed("prepare the columns of", table, cause))?;
         columns.set_field_id(None);
         columns.validate().map_err(|cause| self.failed("prepare the columns of", table, cause))?;
         let params = WriteParams {
             session: Some(self.session().clone()),
             // Encoding begins when a column has its share of this, and should not wait for the end.
-            file_writer_options: Some(FileWriterOptions { data_cache_bytes: Some(ENCODE_BYTES), ..FileWriterOptions::default() }),
+            file_writer_options: Some(FileWriterOptions {
+                data_cache_bytes: Some(ENCODE_BYTES),
+                ..FileWriterOptions::default()
+            }),
             ..WriteParams::default()
         };
         let uri = self.table_uri(table);
         let staging = self.table_directory(table).and_then(|directory| StagingLock::shared(&directory));
-        let written =
-            FragmentCreateBuilder::new(&uri).schema(&columns).write_params(&params).write_fragments(stream).await;
+        let written = FragmentCreateBuilder::new(&uri)
+            .schema(&columns)
+            .write_params(&params)
+            .write_fragments(stream)
+            .await;
         drop(staging);
         match written {
-            Ok(fragments) => Ok(Staged { table: table.to_owned(), schema: schema.clone(), columns, fragments }),
+            Ok(fragments) => {
+                Ok(Staged { table: table.to_owned(), schema: schema.clone(), columns, fragments })
+            }
             Err(cause) => {
                 self.remove_empty_directories(table);
                 Err(self.failed("write the rows of", table, cause))
@@ -139,12 +150,14 @@ impl Database {
         let mut tries = 0;
         loop {
             proceed()?;
-            self.check_files(staged).await?;
-            let committed = match self.open(&staged.table).await? {
-                None => self.create(staged, &identity).await,
+            if self.lost_files(staged).await? {
+                return Err(self.dropped(staged).into());
+            }
+            let (since, committed) = match self.open(&staged.table).await? {
+                None => (0, self.create(staged, &identity).await),
                 Some(table) => {
                     accept(&table.schema())?;
-                    self.append(staged, table, &identity).await
+                    (table.dataset.version().version, self.append(staged, table, &identity).await)
                 }
             };
             let cause = match committed {
@@ -152,7 +165,7 @@ impl Database {
                 Err(Attempt::Overtaken(cause)) => cause,
                 Err(failed) => return Err(failed),
             };
-            if self.has_happened(staged, &identity, &cause).await? {
+            if self.has_happened(staged, &identity, since, &cause).await? {
                 return Ok(());
             }
             tries += 1;
@@ -171,11 +184,12 @@ impl Database {
         &self,
         staged: &Staged,
         identity: &str,
+        since: u64,
         cause: &lance::Error,
     ) -> std::result::Result<bool, Attempt> {
         let found = match self.open(&staged.table).await {
             Ok(None) => Ok(false),
-            Ok(Some(table)) => self.holds(&table, staged, identity).await,
+            Ok(Some(table)) => self.holds(&table, staged, identity, since).await,
             Err(error) => Err(error),
         };
         found.map_err(|error| {
@@ -197,14 +211,14 @@ impl Database {
     }
 
     /// Looks for the rows in the newest version, and then, since a compaction may have moved them,
-    /// for the transaction in the versions before it.
-    async fn holds(&self, table: &Table, staged: &Staged, identity: &str) -> Result<bool> {
+    /// for the transaction in the versions that were made after `since`.
+    async fn holds(&self, table: &Table, staged: &Staged, identity: &str, since: u64) -> Result<bool> {
         if staged.is_in(table) {
             return Ok(true);
         }
         let failed = |cause| self.failed("look for rows in", &staged.table, cause);
         let newest = table.dataset.version().version;
-        for version in (1..=newest).rev().take(LOOK_BACK) {
+        for version in (since + 1..=newest).rev() {
             let dataset = match table.dataset.checkout_version(version).await {
                 Ok(dataset) => dataset,
                 // Cleaned up long ago.
@@ -219,7 +233,11 @@ impl Database {
     }
 
     /// Reads staged rows back, in their order; the first has the number 0.
-    pub async fn staged_rows(&self, staged: &Staged, rows: Range<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    pub async fn staged_rows(
+        &self,
+        staged: &Staged,
+        rows: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let failed = |cause| self.failed("read back rows of", &staged.table, cause);
         let storage = self.storage().await?;
         let scheduler = ScanScheduler::new(storage.store.clone(), SchedulerConfig::new(READ_BACK_BYTES));
@@ -231,8 +249,9 @@ impl Database {
                 let path = self.data_path(&storage.root, &staged.table, &file.path);
                 let file = scheduler.open_file(&path, &CachedFileSize::unknown()).await.map_err(failed)?;
                 let (plugins, options) = (Arc::default(), FileReaderOptions::default());
-                let reader =
-                    FileReader::try_open(file, None, plugins, &LanceCache::no_cache(), options).await.map_err(failed)?;
+                let reader = FileReader::try_open(file, None, plugins, &LanceCache::no_cache(), options)
+                    .await
+                    .map_err(failed)?;
                 let range = ReadBatchParams::Range((from - first) as usize..(to - first) as usize);
                 let read = reader.read_stream(range, READ_BACK_ROWS, 1, FilterExpression::no_filter());
                 streams.push(read.await.map_err(failed)?);
@@ -242,7 +261,9 @@ impl Database {
         let (table, database) = (staged.table.clone(), self.display().to_owned());
         let rows = futures::stream::iter(streams).flatten();
         Ok(rows
-            .map_err(move |cause| from_lance(cause, || format!("cannot read back rows of the table {table} of {database}")))
+            .map_err(move |cause| {
+                from_lance(cause, || format!("cannot read back rows of the table {table} of {database}"))
+            })
             .boxed())
     }
 
@@ -272,16 +293,15 @@ impl Database {
             .execute(TransactionBuilder::new(0, operation).uuid(identity.to_owned()).build())
             .await
             .map_err(Attempt::Overtaken)?;
-        // A drop that looked before the commit and deleted after it leaves a table without its rows.
-        if let Err(error) = self.check_files(staged).await {
-            let storage = self.storage().await?;
-            let _ = storage.store.delete(&created.manifest_location().path).await;
-            return Err(error.into());
-        }
-        Ok(())
+        self.confirm(staged, &created).await
     }
 
-    async fn append(&self, staged: &Staged, table: Table, identity: &str) -> std::result::Result<(), Attempt> {
+    async fn append(
+        &self,
+        staged: &Staged,
+        table: Table,
+        identity: &str,
+    ) -> std::result::Result<(), Attempt> {
         // What cannot be added is found before the table is touched.
         staged.numbers(&table, self.display())?;
         let table = self.evolve(staged, table).await?;
@@ -293,8 +313,8 @@ impl Database {
         let transaction = TransactionBuilder::new(dataset.version().version, Operation::Append { fragments })
             .uuid(identity.to_owned())
             .build();
-        CommitBuilder::new(dataset).execute(transaction).await.map_err(Attempt::Overtaken)?;
-        Ok(self.check_files(staged).await?)
+        let appended = CommitBuilder::new(dataset).execute(transaction).await.map_err(Attempt::Overtaken)?;
+        self.confirm(staged, &appended).await
     }
 
     /// Adds the columns and struct members that only the staged rows have, and gives a type to
@@ -302,7 +322,12 @@ impl Database {
     async fn evolve(&self, staged: &Staged, table: Table) -> std::result::Result<Table, Attempt> {
         let schema = table.schema();
         let untyped = untyped_fields(staged.schema.fields(), schema.fields());
-        let kept: Fields = schema.fields().iter().filter(|field| !untyped.contains(&field.name().as_str())).cloned().collect();
+        let kept: Fields = schema
+            .fields()
+            .iter()
+            .filter(|field| !untyped.contains(&field.name().as_str()))
+            .cloned()
+            .collect();
         let additions = missing_fields(staged.schema.fields(), &kept);
         if additions.is_empty() {
             return Ok(table);
@@ -313,7 +338,9 @@ impl Database {
                 // Lance does not cast from null; nothing is lost by a column without values.
                 dataset.drop_columns(&untyped).await?;
             }
-            dataset.add_columns(NewColumnTransform::AllNulls(Arc::new(Schema::new(additions))), None, None).await
+            dataset
+                .add_columns(NewColumnTransform::AllNulls(Arc::new(Schema::new(additions))), None, None)
+                .await
         };
         match evolved.await {
             Ok(()) => Ok(Table::new(Arc::new(dataset), &staged.table, self.display())),
@@ -321,31 +348,47 @@ impl Database {
         }
     }
 
-    /// A table that was dropped during the write took the staged files with it; committing them
+    /// Whether staged files are gone: a drop of the table takes them with it, and committing them
     /// would break the table that has its name now.
-    async fn check_files(&self, staged: &Staged) -> Result<()> {
+    async fn lost_files(&self, staged: &Staged) -> Result<bool> {
         let storage = self.storage().await?;
         for path in staged.files() {
             let full = self.data_path(&storage.root, &staged.table, path);
-            let exists = storage.store.exists(&full).await.map_err(|cause| self.failed("check the files of", &staged.table, cause))?;
-            if !exists {
-                return Err(self.located(
-                    &staged.table,
-                    Error::new(
-                        Status::Conflict,
-                        format!(
-                            "the table {} of {} was dropped while rows were being written to it; write them again",
-                            staged.table,
-                            self.display()
-                        ),
-                    ),
-                ));
+            let exists = storage.store.exists(&full).await;
+            if !exists.map_err(|cause| self.failed("check the files of", &staged.table, cause))? {
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn data_path(&self, root: &object_store::path::Path, table: &str, file: &str) -> object_store::path::Path {
+    /// A drop that looked before the commit and deleted after it leaves a version without its rows,
+    /// which is taken back. A look that fails says nothing against the commit.
+    async fn confirm(&self, staged: &Staged, committed: &Dataset) -> std::result::Result<(), Attempt> {
+        if !matches!(self.lost_files(staged).await, Ok(true)) {
+            return Ok(());
+        }
+        if let Ok(storage) = self.storage().await {
+            let _ = storage.store.delete(&committed.manifest_location().path).await;
+        }
+        Err(Attempt::Failed(self.dropped(staged)))
+    }
+
+    fn dropped(&self, staged: &Staged) -> Error {
+        let message = format!(
+            "the table {} of {} was dropped while rows were being written to it; write them again",
+            staged.table,
+            self.display()
+        );
+        self.located(&staged.table, Error::new(Status::Conflict, message))
+    }
+
+    fn data_path(
+        &self,
+        root: &object_store::path::Path,
+        table: &str,
+        file: &str,
+    ) -> object_store::path::Path {
         root.clone().join(format!("{table}.lance")).join("data").join(file)
     }
 
@@ -427,12 +470,15 @@ impl Staged {
     /// The number that each staged column has in `table`, as far as it is there; a column of another
     /// type is an error.
     fn numbers(&self, table: &Table, database: &str) -> Result<HashMap<i32, i32>> {
-        let theirs: HashMap<String, &LanceField> = paths(&table.dataset.schema().fields).into_iter().collect();
+        let theirs: HashMap<String, &LanceField> =
+            paths(&table.dataset.schema().fields).into_iter().collect();
         let mut numbers = HashMap::new();
         for (path, mine) in paths(&self.columns.fields) {
             let Some(field) = theirs.get(&path) else { continue };
             let types = (field.data_type(), mine.data_type());
-            let same = types.0 == types.1 || types.0 == DataType::Null || (!mine.children.is_empty() && !field.children.is_empty());
+            let same = types.0 == types.1
+                || types.0 == DataType::Null
+                || (!mine.children.is_empty() && !field.children.is_empty());
             if !same {
                 return Err(Error::new(
                     Status::Conflict,
@@ -454,8 +500,11 @@ impl Staged {
     /// The staged files with the column numbers of `table`, which has all their columns.
     fn renumbered(&self, table: &Table, database: &str) -> Result<Vec<Fragment>> {
         let numbers = self.numbers(table, database)?;
-        if let Some((path, _)) = paths(&self.columns.fields).into_iter().find(|(_, field)| !numbers.contains_key(&field.id)) {
-            let message = format!("the column {path} was not added to the table {} of {database}", self.table);
+        if let Some((path, _)) =
+            paths(&self.columns.fields).into_iter().find(|(_, field)| !numbers.contains_key(&field.id))
+        {
+            let message =
+                format!("the column {path} was not added to the table {} of {database}", self.table);
             return Err(Error::new(Status::Internal, message).with("column", path));
         }
         let renumber = |file: &DataFile| {
@@ -466,7 +515,10 @@ impl Staged {
         Ok(self
             .fragments
             .iter()
-            .map(|fragment| Fragment { files: fragment.files.iter().map(renumber).collect(), ..fragment.clone() })
+            .map(|fragment| Fragment {
+                files: fragment.files.iter().map(renumber).collect(),
+                ..fragment.clone()
+            })
             .collect())
     }
 }
@@ -488,7 +540,9 @@ fn untyped_fields<'a>(wanted: &'a Fields, present: &Fields) -> Vec<&'a str> {
     wanted
         .iter()
         .filter(|field| field.data_type() != &DataType::Null)
-        .filter(|field| present.iter().any(|other| other.name() == field.name() && other.data_type() == &DataType::Null))
+        .filter(|field| {
+            present.iter().any(|other| other.name() == field.name() && other.data_type() == &DataType::Null)
+        })
         .map(|field| field.name().as_str())
         .collect()
 }
@@ -500,7 +554,9 @@ fn missing_fields(wanted: &Fields, present: &Fields) -> Vec<Field> {
         match present.iter().find(|other| other.name() == field.name()) {
             None => missing.push(field.as_ref().clone()),
             Some(other) => {
-                if let (DataType::Struct(wanted), DataType::Struct(present)) = (field.data_type(), other.data_type()) {
+                if let (DataType::Struct(wanted), DataType::Struct(present)) =
+                    (field.data_type(), other.data_type())
+                {
                     let members = missing_fields(wanted, present);
                     if !members.is_empty() {
                         missing.push(field.as_ref().clone().with_data_type(DataType::Struct(members.into())));

@@ -46,7 +46,10 @@ impl Table {
 
     /// The error for a panic of Lance, which means that the files make no sense to it.
     pub(super) fn damaged(&self) -> Error {
-        let message = format!("the files of the table {} of {} are damaged and cannot be read", self.name, self.database);
+        let message = format!(
+            "the files of the table {} of {} are damaged and cannot be read",
+            self.name, self.database
+        );
         Error::new(Status::Corrupt, message).with("store", &self.database).with("table", &self.name)
     }
 

@@ -222,10 +222,20 @@ fn write(
 ) -> Result<()> {
     let runtime = store.runtime();
     let mut writer = runtime.block_on(store.writer(feature, schema, options, call))?;
-    while let Some(batch) = next()? {
-        runtime.block_on(writer.push(batch, call))?;
+    let mut push_all = || {
+        while let Some(batch) = next()? {
+            runtime.block_on(writer.push(batch, call))?;
+        }
+        Ok(())
+    };
+    match push_all() {
+        Ok(()) => runtime.block_on(writer.commit(call)),
+        Err(error) => {
+            // Nothing is left of the write when the call returns.
+            runtime.block_on(async { Ok(writer.abort().await) })?;
+            Err(error)
+        }
     }
-    runtime.block_on(writer.commit(call))
 }
 
 /// Reads a feature: the current rows of its current version, unless `request` says otherwise.

@@ -17,7 +17,6 @@ use datafusion::logical_expr::Expr;
 use futures::{StreamExt, TryStreamExt};
 use hashbrown::HashTable;
 
-use super::context::Call;
 use super::filter::Filter;
 use super::identity::Identity;
 use super::system_columns as system;
@@ -51,8 +50,9 @@ pub enum Current {
     },
 }
 
-/// The most rows of which that is kept.
+/// The most rows of which that is kept, and the most bytes.
 const KNOWN_ROWS: usize = 64 * 1024;
+const KNOWN_BYTES: usize = 64 << 20;
 
 /// Row groups that are told apart by the first bits of their sample; each fits into a cache.
 const PARTS: usize = 64;
@@ -74,8 +74,9 @@ struct Row {
 }
 
 impl Selection {
-    /// Finds the current rows of `table`. Of rows with the same time, the one appended last wins.
-    pub async fn find(self, table: &Table, call: &Call) -> Result<Current> {
+    /// Finds the current rows of `table`. Of rows with the same time, the one wins that
+    /// comes last in the table's files: the one appended last, until a compaction rewrites some of them.
+    pub async fn find(self, table: &Table) -> Result<Current> {
         let schema = table.schema();
         let columns = self.columns(&schema);
         let types = self
@@ -87,8 +88,13 @@ impl Selection {
         let identity = Identity::new(&types).map_err(|cause| unusable(table, &cause))?;
         let all_rows = table.rows().await?;
         let filtered = self.on_ids.is_some() || !self.on_latest.is_empty();
-        let stream =
-            table.scan(columns).filter(self.on_ids.clone()).batch_rows(Some(BATCH_ROWS)).with_address().stream().await?;
+        let stream = table
+            .scan(columns)
+            .filter(self.on_ids.clone())
+            .batch_rows(Some(BATCH_ROWS))
+            .with_address()
+            .stream()
+            .await?;
         let reader = Arc::new(Reader { selection: self, keep: filtered, identity, table: table.clone() });
         let mut batches = stream
             .map(|batch| {
@@ -96,13 +102,15 @@ impl Selection {
                 async move {
                     let batch = batch?;
                     let read = tokio::spawn(async move { reader.rows(&batch) });
-                    read.await.map_err(|cause| Error::new(Status::Internal, format!("reading ids failed: {cause}")))?
+                    read.await.map_err(|cause| {
+                        Error::new(Status::Internal, format!("reading ids failed: {cause}"))
+                    })?
                 }
             })
             .buffered(PARALLEL);
         let mut parts: Vec<Vec<Row>> = vec![Vec::new(); PARTS];
         let mut known = Known::new(filtered);
-        while let Some((rows, wanted)) = call.run(batches.try_next()).await? {
+        while let Some((rows, wanted)) = batches.try_next().await? {
             known.add(wanted);
             for row in rows {
                 if let Some(part) = parts.get_mut((row.sample >> 122) as usize % PARTS) {
@@ -115,7 +123,8 @@ impl Selection {
             .buffer_unordered(PARALLEL);
         let mut addresses: Vec<u64> = Vec::new();
         while let Some(part) = survivors.next().await {
-            let part = part.map_err(|cause| Error::new(Status::Internal, format!("comparing ids failed: {cause}")))?;
+            let part =
+                part.map_err(|cause| Error::new(Status::Internal, format!("comparing ids failed: {cause}")))?;
             addresses.extend(part);
         }
         if addresses.len() == all_rows {
@@ -130,7 +139,10 @@ impl Selection {
         let mut columns = self.id_columns.clone();
         let times = [system::UPDATED_AT, system::DELETED_AT].map(str::to_owned);
         let version = self.feature_version.as_ref().map(|_| system::FEATURE_VERSION.to_owned());
-        let filtered = self.on_latest.iter().flat_map(|filter| filter.columns().into_iter().map(|name| name.to_string()));
+        let filtered = self
+            .on_latest
+            .iter()
+            .flat_map(|filter| filter.columns().into_iter().map(|name| name.to_string()));
         for column in times.into_iter().chain(version).chain(filtered) {
             // Tables of the first releases of Metaxy have no times.
             if !columns.contains(&column) && schema.column_with_name(&column).is_some() {
@@ -179,7 +191,8 @@ impl Reader {
         let deleted = self.time(batch, system::DELETED_AT)?;
         let of_version = self.of_version(batch)?;
         let passing = self.passing(batch)?;
-        let Some(addresses) = batch.column_by_name(Scan::ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>())
+        let Some(addresses) =
+            batch.column_by_name(Scan::ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>())
         else {
             return Err(Error::new(Status::Internal, "a scan did not give the addresses of its rows"));
         };
@@ -190,7 +203,9 @@ impl Reader {
                 continue;
             }
             let deleted_at = deleted.as_ref().and_then(|times| value(times, row));
-            let time = deleted_at.or_else(|| updated.as_ref().and_then(|times| value(times, row))).unwrap_or(i64::MIN);
+            let time = deleted_at
+                .or_else(|| updated.as_ref().and_then(|times| value(times, row)))
+                .unwrap_or(i64::MIN);
             let unwanted = (deleted_at.is_some() && !self.selection.deleted)
                 || passing.iter().any(|filter| !is_true(filter, row));
             let address = if unwanted { address | UNWANTED } else { *address };
@@ -199,11 +214,19 @@ impl Reader {
                 wanted.push(row as u32);
             }
         }
-        let wanted = self.keep.then(|| take_record_batch(batch, &UInt32Array::from(wanted))).transpose().map_err(failed)?;
+        let wanted = self
+            .keep
+            .then(|| take_record_batch(batch, &UInt32Array::from(wanted)))
+            .transpose()
+            .map_err(failed)?;
         Ok((rows, wanted))
     }
 
-    fn time(&self, batch: &RecordBatch, column: &str) -> Result<Option<PrimitiveArray<TimestampMicrosecondType>>> {
+    fn time(
+        &self,
+        batch: &RecordBatch,
+        column: &str,
+    ) -> Result<Option<PrimitiveArray<TimestampMicrosecondType>>> {
         let Some(times) = batch.column_by_name(column) else { return Ok(None) };
         // Whatever the unit and zone of an older table, its microseconds compare.
         let times = cast(times, &system::timestamp()).map_err(|cause| unusable(&self.table, &cause))?;
@@ -214,7 +237,8 @@ impl Reader {
         let Some(version) = &self.selection.feature_version else { return Ok(None) };
         let Some(versions) = batch.column_by_name(system::FEATURE_VERSION) else { return Ok(None) };
         let versions = cast(versions, &DataType::LargeUtf8).map_err(|cause| unusable(&self.table, &cause))?;
-        let same = eq(&versions, &LargeStringArray::new_scalar(version)).map_err(|cause| unusable(&self.table, &cause))?;
+        let same = eq(&versions, &LargeStringArray::new_scalar(version))
+            .map_err(|cause| unusable(&self.table, &cause))?;
         // The common table has rows of one version only.
         Ok((same.true_count() < same.len()).then_some(same))
     }
@@ -235,7 +259,9 @@ impl Known {
     fn add(&mut self, wanted: Option<RecordBatch>) {
         if let (Some(batches), Some(wanted)) = (&mut self.0, wanted) {
             batches.push(wanted);
-            if batches.iter().map(RecordBatch::num_rows).sum::<usize>() > KNOWN_ROWS {
+            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+            if rows > KNOWN_ROWS || bytes > KNOWN_BYTES {
                 self.0 = None;
             }
         }
@@ -246,11 +272,14 @@ impl Known {
         let Some(batches) = self.0 else { return Ok(None) };
         let Some(first) = batches.first() else { return Ok(None) };
         let all = concat_batches(&first.schema(), &batches)?;
-        let Some(found) = all.column_by_name(Scan::ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>()) else {
+        let Some(found) =
+            all.column_by_name(Scan::ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>())
+        else {
             return Ok(None);
         };
         let places: HashMap<u64, u32> = found.values().iter().copied().zip(0..).collect();
-        let rows: Option<UInt32Array> = addresses.iter().map(|address| places.get(address).copied().map(Some)).collect();
+        let rows: Option<UInt32Array> =
+            addresses.iter().map(|address| places.get(address).copied().map(Some)).collect();
         rows.map(|rows| take_record_batch(&all, &rows)).transpose()
     }
 }
@@ -290,9 +319,12 @@ fn is_true(flags: &BooleanArray, row: usize) -> bool {
 }
 
 fn unusable(table: &Table, cause: &ArrowError) -> Error {
-    Error::new(Status::SchemaMismatch, format!("the rows of the table {} cannot be compared: {cause}", table.name()))
-        .caused_by(cause)
-        .with("table", table.name())
+    Error::new(
+        Status::SchemaMismatch,
+        format!("the rows of the table {} cannot be compared: {cause}", table.name()),
+    )
+    .caused_by(cause)
+    .with("table", table.name())
 }
 
 #[cfg(test)]

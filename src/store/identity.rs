@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn equal_ids_and_only_they_have_equal_numbers() {
-        let text: ArrayRef = Arc::new(LargeStringArray::from(vec![Some("a"), Some(""), None, Some("a"), None]));
+        let text: ArrayRef =
+            Arc::new(LargeStringArray::from(vec![Some("a"), Some(""), None, Some("a"), None]));
         let found = numbers(&[text]);
         assert_eq!(found[0], found[3]);
         assert_eq!(found[2], found[4]);

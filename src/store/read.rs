@@ -46,10 +46,12 @@ impl Store {
     /// whatever is written meanwhile.
     pub async fn read(&self, feature: &str, request: &ReadRequest, call: &Call) -> Result<RowStream> {
         let key = FeatureKey::parse(feature)?;
-        call.run(self.read_key(&key, request, call)).await.map_err(|error| self.located(error).with("feature", &key))
+        call.run(self.read_key(&key, request))
+            .await
+            .map_err(|error| self.located(error).with("feature", &key))
     }
 
-    async fn read_key(&self, key: &FeatureKey, request: &ReadRequest, call: &Call) -> Result<RowStream> {
+    async fn read_key(&self, key: &FeatureKey, request: &ReadRequest) -> Result<RowStream> {
         self.check_open()?;
         if request.batch_rows == Some(0) {
             return Err(Error::invalid("a batch cannot have 0 rows; leave batch_rows out for the default"));
@@ -76,8 +78,10 @@ impl Store {
             let undeleted = (!request.deleted && !key.is_system()).then_some(system::DELETED_AT);
             return self.stream(plan.every_row(version, undeleted, &filters).await?, plan);
         }
-        let (on_ids, on_latest): (Vec<_>, Vec<_>) =
-            filters.into_iter().flat_map(Filter::split).partition(|filter| filter.columns().iter().all(|name| id_columns.iter().any(|id| id == name)));
+        let (on_ids, on_latest): (Vec<_>, Vec<_>) = filters
+            .into_iter()
+            .flat_map(Filter::split)
+            .partition(|filter| filter.columns().iter().all(|name| id_columns.iter().any(|id| id == name)));
         let selection = Selection {
             id_columns,
             feature_version: version,
@@ -85,12 +89,17 @@ impl Store {
             on_ids: all_of(on_ids.iter().map(|filter| filter.to_expr(&schema)).collect::<Result<Vec<_>>>()?),
             on_latest,
         };
-        let current = selection.find(&plan.table, call).await?;
+        let current = selection.find(&plan.table).await?;
         self.stream(plan.rows(current).await?, plan)
     }
 
     /// The feature version whose rows are read; none when all are.
-    async fn wanted_version(&self, key: &FeatureKey, request: &ReadRequest, table: &Table) -> Result<Option<String>> {
+    async fn wanted_version(
+        &self,
+        key: &FeatureKey,
+        request: &ReadRequest,
+        table: &Table,
+    ) -> Result<Option<String>> {
         match &request.feature_version {
             Some(version) => Ok(Some(version.clone())),
             None if request.feature_history || key.is_system() => Ok(None),
@@ -120,7 +129,7 @@ impl Store {
                 .collect::<std::result::Result<Vec<Field>, _>>()
                 .map_err(|cause| Error::new(Status::Internal, format!("a column is gone: {cause}")))?,
         ));
-        Ok(RowStream { schema, rows: limited(rows, plan.limit), runtime: self.runtime().clone() })
+        Ok(RowStream { schema, rows, runtime: self.runtime().clone() })
     }
 }
 
@@ -150,10 +159,17 @@ impl RowStream {
 
     /// The batch with the columns in the order that was asked for.
     fn in_schema(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self.schema.fields().iter().filter_map(|field| batch.column_by_name(field.name()).cloned()).collect();
+        let columns = self
+            .schema
+            .fields()
+            .iter()
+            .filter_map(|field| batch.column_by_name(field.name()).cloned())
+            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .map_err(|cause| Error::new(Status::Internal, format!("the rows do not fit their schema: {cause}")).caused_by(&cause))
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|cause| {
+            Error::new(Status::Internal, format!("the rows do not fit their schema: {cause}"))
+                .caused_by(&cause)
+        })
     }
 }
 
@@ -173,7 +189,8 @@ impl Plan {
         filters: &[Filter],
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let schema = self.table.schema();
-        let mut conditions = filters.iter().map(|filter| filter.to_expr(&schema)).collect::<Result<Vec<_>>>()?;
+        let mut conditions =
+            filters.iter().map(|filter| filter.to_expr(&schema)).collect::<Result<Vec<_>>>()?;
         if let Some(version) = version {
             conditions.push(column_is(&schema, system::FEATURE_VERSION, version));
         }
@@ -194,9 +211,15 @@ impl Plan {
         match current {
             Current::All => scan.limit(self.limit).stream().await,
             Current::Some { mut addresses, known } => {
-                addresses.truncate(self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
+                addresses.truncate(
+                    self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+                );
                 match known {
-                    Some(known) if scan.can_take() => self.completed(known, addresses).await,
+                    Some(known)
+                        if self.others(&known).is_empty() || scan.prefers_take(addresses.len()).await? =>
+                    {
+                        Ok(self.completed(known, addresses))
+                    }
                     _ => scan.rows(addresses).await,
                 }
             }
@@ -204,48 +227,39 @@ impl Plan {
     }
 
     /// Rows of which some columns are known, with the other columns.
-    async fn completed(&self, known: RecordBatch, addresses: Vec<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let others: Vec<String> =
-            self.columns.iter().filter(|name| known.column_by_name(name).is_none()).cloned().collect();
+    fn completed(&self, known: RecordBatch, addresses: Vec<u64>) -> BoxStream<'static, Result<RecordBatch>> {
+        let others = self.others(&known);
         if others.is_empty() {
             let step = self.batch_rows.unwrap_or(BATCH_ROWS);
             let rows = addresses.len();
-            let slices = (0..rows).step_by(step).map(move |start| Ok(known.slice(start, step.min(rows - start))));
-            return Ok(futures::stream::iter(slices).boxed());
+            let slices =
+                (0..rows).step_by(step).map(move |start| Ok(known.slice(start, step.min(rows - start))));
+            return futures::stream::iter(slices).boxed();
         }
         let mut start = 0;
         let taken = self.table.scan(others).batch_rows(self.batch_rows).take(addresses);
-        Ok(taken
-            .map(move |batch| {
-                let batch = batch?;
-                let known = known.slice(start, batch.num_rows());
-                start += batch.num_rows();
-                let fields = known.schema().fields().iter().chain(batch.schema().fields()).cloned().collect::<Vec<_>>();
-                let columns = known.columns().iter().chain(batch.columns()).cloned().collect();
-                RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-                    .map_err(|cause| Error::new(Status::Internal, format!("columns do not fit together: {cause}")))
+        let completed = taken.map(move |batch| {
+            let batch = batch?;
+            let known = known.slice(start, batch.num_rows());
+            start += batch.num_rows();
+            let fields =
+                known.schema().fields().iter().chain(batch.schema().fields()).cloned().collect::<Vec<_>>();
+            let columns = known.columns().iter().chain(batch.columns()).cloned().collect();
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|cause| {
+                Error::new(Status::Internal, format!("columns do not fit together: {cause}"))
             })
-            .boxed())
+        });
+        completed.boxed()
+    }
+
+    /// The columns that are still to be read.
+    fn others(&self, known: &RecordBatch) -> Vec<String> {
+        self.columns.iter().filter(|name| known.column_by_name(name).is_none()).cloned().collect()
     }
 }
 
 /// Rows per batch of rows that are known already, unless it is asked for.
 const BATCH_ROWS: usize = 8192;
-
-/// `rows` until `limit` of them have come.
-fn limited(rows: BoxStream<'static, Result<RecordBatch>>, limit: Option<u64>) -> BoxStream<'static, Result<RecordBatch>> {
-    let Some(limit) = limit else { return rows };
-    rows.scan(limit, |left, batch| {
-        let batch = batch.map(|batch| {
-            let rows = usize::try_from(*left).unwrap_or(usize::MAX).min(batch.num_rows());
-            *left -= rows as u64;
-            batch.slice(0, rows)
-        });
-        let ended = matches!(&batch, Ok(batch) if batch.num_rows() == 0);
-        futures::future::ready((!ended).then_some(batch))
-    })
-    .boxed()
-}
 
 fn all_of(conditions: Vec<Expr>) -> Option<Expr> {
     conditions.into_iter().reduce(Expr::and)
@@ -261,12 +275,22 @@ fn column_is(schema: &Schema, column: &str, value: String) -> Expr {
 
 /// The columns that a reader may see.
 fn visible(schema: &Schema) -> Schema {
-    let fields = schema.fields().iter().filter(|field| !system::is_leftover(field.name())).cloned().collect::<Vec<_>>();
+    let fields = schema
+        .fields()
+        .iter()
+        .filter(|field| !system::is_leftover(field.name()))
+        .cloned()
+        .collect::<Vec<_>>();
     Schema::new(fields)
 }
 
 /// The columns to read: those asked for, or all, the id columns first as Metaxy gives them.
-fn projection(schema: &Schema, asked: Option<&[String]>, id_columns: &[String], table: &Table) -> Result<Vec<String>> {
+fn projection(
+    schema: &Schema,
+    asked: Option<&[String]>,
+    id_columns: &[String],
+    table: &Table,
+) -> Result<Vec<String>> {
     let visible = visible(schema);
     let names = || visible.fields().iter().map(|field| field.name().clone());
     let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
@@ -276,7 +300,8 @@ fn projection(schema: &Schema, asked: Option<&[String]>, id_columns: &[String], 
     };
     for (position, name) in asked.iter().enumerate() {
         if asked.iter().take(position).any(|other| other == name) {
-            return Err(Error::invalid(format!("the column {name} is asked for twice; ask once")).with("column", name));
+            return Err(Error::invalid(format!("the column {name} is asked for twice; ask once"))
+                .with("column", name));
         }
         if visible.column_with_name(name).is_none() {
             return Err(Error::invalid(format!(

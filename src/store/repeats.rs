@@ -66,6 +66,9 @@ impl Occurrences {
             part.sort_unstable();
             for (earlier, later) in part.iter().zip(part.iter().skip(1)) {
                 if same_sample(earlier, later) {
+                    if repeats.len() == repeats.capacity() {
+                        repeats.reserve_exact(repeats.len() / 5 + 16);
+                    }
                     repeats.push(Repeat { earlier: row(earlier), later: row(later) });
                 }
             }

@@ -41,9 +41,11 @@ impl Runtime {
                  first store is opened, or start workers by exec (in Python: the start method spawn or forkserver)",
             ));
         }
-        let runtime = Builder::new_multi_thread().thread_name("metaxy").enable_all().build().map_err(|cause| {
-            Error::new(Status::Io, format!("cannot start the threads of the store: {cause}")).caused_by(&cause)
-        })?;
+        let runtime =
+            Builder::new_multi_thread().thread_name("metaxy").enable_all().build().map_err(|cause| {
+                Error::new(Status::Io, format!("cannot start the threads of the store: {cause}"))
+                    .caused_by(&cause)
+            })?;
         let inner = Arc::new(Inner(Some(runtime)));
         *shared = Arc::downgrade(&inner);
         Ok(Runtime(inner))

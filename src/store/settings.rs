@@ -63,6 +63,8 @@ struct Evidence {
     told: Partial,
     /// A table whose rows no algorithm explains.
     unexplained: Option<String>,
+    /// Why a table that is not damaged could not be asked.
+    unasked: Option<Error>,
     /// Whether Metaxy has pushed definitions to the store.
     definitions: bool,
 }
@@ -88,7 +90,12 @@ impl Settings {
     /// The settings by which rows are written to `table`, or to a new one. Nothing is guessed where
     /// there are rows: rows hashed in another way would look changed, every one of them.
     pub async fn resolve_for_write(&self, database: &Database, table: Option<&Table>) -> Result<SampleHash> {
-        let found = self.find(database, table, Partial::is_complete).await?;
+        let mut found = self.find(database, table, Partial::is_complete).await?;
+        let decided = (self.explicit.algorithm.is_some() || found.told.algorithm.is_some())
+            && (self.explicit.truncation.is_some() || found.told.truncation.is_some());
+        if let (false, Some(error)) = (decided, found.unasked.take()) {
+            return Err(error);
+        }
         if self.explicit.algorithm.is_none() && found.told.algorithm.is_none() {
             if let Some(table) = &found.unexplained {
                 return Err(Error::new(
@@ -203,9 +210,20 @@ impl Settings {
             if enough(&found.told) {
                 break;
             }
-            // A damaged table is told when it is used; it must not keep the others from use.
-            let Ok(Some(table)) = database.open(name).await else { continue };
-            let Ok(other) = self.of_table(&table).await else { continue };
+            let asked = match database.open(name).await {
+                Ok(Some(table)) => self.of_table(&table).await,
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            let other = match asked {
+                Ok(other) => other,
+                // A damaged table is told when it is used; it must not keep the others from use.
+                Err(error) if matches!(error.status(), Status::Corrupt | Status::NotFound) => continue,
+                Err(error) => {
+                    found.unasked.get_or_insert(error);
+                    continue;
+                }
+            };
             found.told.complete(&other.told);
             if name.starts_with(SYSTEM_TABLE_PREFIX) {
                 found.definitions = true;
@@ -350,7 +368,7 @@ async fn inferred(table: &Table, members: Option<Vec<String>>) -> Result<Evidenc
     Ok(Evidence {
         told: Partial { algorithm, truncation: truncation.map(canonical), source },
         unexplained: algorithm.is_none().then(|| table.name().to_owned()),
-        definitions: false,
+        ..Evidence::default()
     })
 }
 

@@ -60,7 +60,13 @@ enum Message {
 
 impl Store {
     /// Starts a write of rows with the columns of `schema` to `feature`.
-    pub async fn writer(&self, feature: &str, schema: SchemaRef, options: &Options, call: &Call) -> Result<Writer> {
+    pub async fn writer(
+        &self,
+        feature: &str,
+        schema: SchemaRef,
+        options: &Options,
+        call: &Call,
+    ) -> Result<Writer> {
         let key = FeatureKey::parse(feature)?;
         let located = |error: Error| self.located(error).with("feature", &key);
         self.check_writable().map_err(located)?;
@@ -86,7 +92,10 @@ impl Store {
         let stamp = Stamp {
             feature_version: versions.feature_version(key)?,
             project_version: versions.project_version(graph.writing_project(self.project())?),
-            materialization_id: options.get(MATERIALIZATION_ID)?.or(self.materialization_id()).map(str::to_owned),
+            materialization_id: options
+                .get(MATERIALIZATION_ID)?
+                .or(self.materialization_id())
+                .map(str::to_owned),
             time: now(),
         };
         let present = table.map(|table| table.schema());
@@ -96,7 +105,16 @@ impl Store {
         let given_up = CancellationToken::new();
         let stage = Stage { store: self.clone(), table: key.table_name(), hash, given_up: given_up.clone() };
         let staging = Some(tokio::spawn(stage.run(incoming, keep_last, received)));
-        Ok(Writer { store: self.clone(), feature: key.clone(), hash, schema, rows, staging, given_up, pushed: 0 })
+        Ok(Writer {
+            store: self.clone(),
+            feature: key.clone(),
+            hash,
+            schema,
+            rows,
+            staging,
+            given_up,
+            pushed: 0,
+        })
     }
 }
 
@@ -129,7 +147,8 @@ impl Writer {
     }
 
     /// Makes the rows visible, all at once. When this returns without an error they are there to
-    /// stay; with an error, none of them is.
+    /// stay; with an error, none of them is, unless the error (`UNAVAILABLE`) says that this is not
+    /// known.
     pub async fn commit(mut self, call: &Call) -> Result<()> {
         match self.staged(call).await {
             Ok(staged) => self.publish(staged, call).await.map_err(|error| self.located(error)),
@@ -161,7 +180,10 @@ impl Writer {
             Ok(hash) if hash == self.hash => Ok(()),
             Ok(_) => Err(Error::new(
                 Status::Conflict,
-                format!("another writer began the store {} with other hash settings; write again", self.store.display()),
+                format!(
+                    "another writer began the store {} with other hash settings; write again",
+                    self.store.display()
+                ),
             )),
             Err(error) => Err(error),
         };
@@ -238,7 +260,12 @@ struct Stage {
 }
 
 impl Stage {
-    async fn run(self, incoming: Incoming, keep_last: bool, received: mpsc::Receiver<Message>) -> Result<Staged> {
+    async fn run(
+        self,
+        incoming: Incoming,
+        keep_last: bool,
+        received: mpsc::Receiver<Message>,
+    ) -> Result<Staged> {
         let schema = Arc::new(incoming.stored().as_ref().clone().with_metadata(settings::record(self.hash)));
         let samples = Samples::new(&incoming)?;
         let (completed, rows) = mpsc::channel(WAITING);
@@ -247,7 +274,7 @@ impl Stage {
         let staged = self.write_files(&schema, rows).await?;
         let distinct = match completing.await {
             Ok((incoming, repeats)) => {
-                Box::pin(self.distinct(&staged, &schema, &incoming, &repeats, keep_last)).await
+                Box::pin(self.distinct(&staged, &schema, &incoming, repeats, keep_last)).await
             }
             Err(cause) => Err(broken(cause)),
         };
@@ -271,17 +298,17 @@ impl Stage {
         staged: &Staged,
         schema: &SchemaRef,
         incoming: &Incoming,
-        repeats: &[Repeat],
+        repeats: Vec<Repeat>,
         keep_last: bool,
     ) -> Result<Option<Staged>> {
-        let Some(first) = repeats.first() else { return Ok(None) };
+        let Some(first) = repeats.first().copied() else { return Ok(None) };
         let database = self.store.database();
         if !keep_last {
             let mut row = database.staged_rows(staged, first.later..first.later + 1).await?;
             let row = row.try_next().await?.unwrap_or_else(|| RecordBatch::new_empty(schema.clone()));
-            return Err(incoming.duplicate(&row, *first));
+            return Err(incoming.duplicate(&row, first));
         }
-        let mut replaced = repeats.iter().map(|repeat| repeat.earlier).collect::<Vec<_>>().into_iter().peekable();
+        let mut replaced = repeats.into_iter().map(|repeat| repeat.earlier).peekable();
         let mut row = 0;
         let rows = database.staged_rows(staged, 0..u64::MAX).await?.map(move |batch| {
             let batch = batch?;
@@ -314,7 +341,8 @@ impl Stage {
                 DataFusionError::External(Box::new(error))
             })
         });
-        let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), Box::pin(rows)));
+        let rows: SendableRecordBatchStream =
+            Box::pin(RecordBatchStreamAdapter::new(schema.clone(), Box::pin(rows)));
         let staged = Box::pin(self.store.database().stage(&self.table, schema, rows)).await;
         let reason = reason.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         match reason {
@@ -373,7 +401,8 @@ struct Samples {
 impl Samples {
     fn new(incoming: &Incoming) -> Result<Samples> {
         let schema = incoming.stored();
-        let columns: Vec<usize> = incoming.id_columns().iter().filter_map(|name| schema.index_of(name).ok()).collect();
+        let columns: Vec<usize> =
+            incoming.id_columns().iter().filter_map(|name| schema.index_of(name).ok()).collect();
         let types: Vec<_> = columns.iter().map(|column| schema.field(*column).data_type().clone()).collect();
         let identity = Identity::new(&types).map_err(|cause| {
             Error::new(Status::SchemaMismatch, format!("the id columns cannot be compared: {cause}"))
@@ -383,10 +412,12 @@ impl Samples {
     }
 
     fn of(&mut self, batch: &RecordBatch) -> Result<&[u128]> {
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| batch.column(*column).clone()).collect();
+        let columns: Vec<ArrayRef> =
+            self.columns.iter().map(|column| batch.column(*column).clone()).collect();
         self.numbers.clear();
         self.identity.append(&columns, &mut self.numbers).map_err(|cause| {
-            Error::new(Status::SchemaMismatch, format!("the id columns cannot be compared: {cause}")).caused_by(&cause)
+            Error::new(Status::SchemaMismatch, format!("the id columns cannot be compared: {cause}"))
+                .caused_by(&cause)
         })?;
         Ok(&self.numbers)
     }
@@ -401,16 +432,21 @@ fn broken(cause: tokio::task::JoinError) -> Error {
 }
 
 fn names(schema: &Schema) -> String {
-    schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect::<Vec<_>>().join(", ")
+    schema
+        .fields()
+        .iter()
+        .map(|field| format!("{} {}", field.name(), field.data_type()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The time of a write. Two writes of one process never have the same, and the later has the later,
 /// whatever the clock does: the latest row of a sample is found by it.
 fn now() -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(i64::MIN);
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| {
-        i64::try_from(passed.as_micros()).unwrap_or(i64::MAX)
-    });
+    let clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |passed| i64::try_from(passed.as_micros()).unwrap_or(i64::MAX));
     let next = |last: i64| clock.max(last.saturating_add(1));
     LAST.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(next(last))).map_or(clock, next)
 }

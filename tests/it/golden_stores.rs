@@ -43,7 +43,12 @@ fn check(store: &Store, recorded: &Value) -> Result<()> {
             })
             .collect()
     };
-    assert_eq!(sorted(comparable(rows(&found))), sorted(comparable(expected)), "{feature} {}", recorded["args"]);
+    assert_eq!(
+        sorted(comparable(rows(&found))),
+        sorted(comparable(expected)),
+        "{feature} {}",
+        recorded["args"]
+    );
     Ok(())
 }
 
@@ -73,10 +78,13 @@ fn the_order_of_columns_is_that_of_the_request() {
     let expected = golden_json("stores/basic.expected.json");
     let store = store("basic", &expected["graphs"]["v1"]);
     for columns in [vec!["n", "video_id"], vec!["metaxy_provenance", "path"]] {
-        let request =
-            ReadRequest { columns: Some(columns.iter().map(|name| (*name).to_owned()).collect()), ..ReadRequest::default() };
+        let request = ReadRequest {
+            columns: Some(columns.iter().map(|name| (*name).to_owned()).collect()),
+            ..ReadRequest::default()
+        };
         let found = read(&store, "example/video", &request).unwrap();
-        let names: Vec<String> = found[0].schema().fields().iter().map(|field| field.name().clone()).collect();
+        let names: Vec<String> =
+            found[0].schema().fields().iter().map(|field| field.name().clone()).collect();
         assert_eq!(names, columns);
     }
 }
@@ -103,7 +111,9 @@ fn another_algorithm_is_inferred() {
 #[test]
 fn explicit_settings_that_contradict_the_rows_name_both() {
     let expected = golden_json("stores/sha256_64.expected.json");
-    for (option, value, found) in [("hash.algorithm", "md5", "sha256"), ("hash.truncation_length", "8", "none")] {
+    for (option, value, found) in
+        [("hash.algorithm", "md5", "sha256"), ("hash.truncation_length", "8", "none")]
+    {
         let store = open(&golden("stores/sha256_64"), &[("mode", "read"), (option, value)]);
         store.define(&expected["graph"].to_string()).unwrap();
         let error = failure(read(&store, "example/video", &ReadRequest::default()));

@@ -8,7 +8,9 @@ use metaxy::Status;
 use metaxy::store::context::{Call, Context};
 use metaxy::store::{ReadRequest, Store};
 
-use crate::support::{batch, by_field, column, failure, open, read, read_with_schema, root, samples, text, write};
+use crate::support::{
+    batch, by_field, column, failure, open, read, read_with_schema, root, samples, text, write,
+};
 
 const ROWS: i64 = 50_000;
 
@@ -22,7 +24,11 @@ fn filled() -> (tempfile::TempDir, Store) {
         let ids: Vec<String> = numbers.iter().map(|n| format!("s{n:06}")).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let signed: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| n * sign)));
-        batch(vec![("id", text(&ids)), ("Number", signed), ("metaxy_provenance_by_field", by_field(&["x"], &ids))])
+        batch(vec![
+            ("id", text(&ids)),
+            ("Number", signed),
+            ("metaxy_provenance_by_field", by_field(&["x"], &ids)),
+        ])
     };
     write(&store, "r/a", &[rows((0..ROWS).collect(), 1)], &[]).unwrap();
     write(&store, "r/a", &[rows((0..ROWS).step_by(10).collect(), -1)], &[]).unwrap();
@@ -34,7 +40,10 @@ fn count(batches: &[RecordBatch]) -> i64 {
 }
 
 fn filtered(filters: &[&str]) -> ReadRequest {
-    ReadRequest { filters: filters.iter().map(|filter| (*filter).to_owned()).collect(), ..ReadRequest::default() }
+    ReadRequest {
+        filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
+        ..ReadRequest::default()
+    }
 }
 
 #[test]
@@ -43,9 +52,18 @@ fn filters_see_the_latest_row_of_a_sample_only() {
     assert_eq!(count(&read(&store, "r/a", &ReadRequest::default()).unwrap()), ROWS);
     // 10 was replaced by -10: the row that has 10 must not come back through the filter.
     assert_eq!(count(&read(&store, "r/a", &filtered(&["Number = 10"])).unwrap()), 0);
-    assert_eq!(column(&read(&store, "r/a", &filtered(&["Number IN (-10, 11)"])).unwrap(), "id"), ["s000010", "s000011"]);
+    assert_eq!(
+        column(&read(&store, "r/a", &filtered(&["Number IN (-10, 11)"])).unwrap(), "id"),
+        ["s000010", "s000011"]
+    );
     assert_eq!(column(&read(&store, "r/a", &filtered(&["id = 's000010'"])).unwrap(), "Number"), ["-10"]);
-    assert_eq!(column(&read(&store, "r/a", &filtered(&["id > 's000010'", "Number < 12", "Number > 0"])).unwrap(), "Number"), ["11"]);
+    assert_eq!(
+        column(
+            &read(&store, "r/a", &filtered(&["id > 's000010'", "Number < 12", "Number > 0"])).unwrap(),
+            "Number"
+        ),
+        ["11"]
+    );
     assert_eq!(count(&read(&store, "r/a", &filtered(&["Number < 0 OR Number > 0"])).unwrap()), ROWS - 1);
     let history = ReadRequest { sample_history: true, ..filtered(&["Number = 10"]) };
     assert_eq!(count(&read(&store, "r/a", &history).unwrap()), 1);

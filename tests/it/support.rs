@@ -50,7 +50,11 @@ pub fn read(store: &Store, feature: &str, request: &ReadRequest) -> Result<Vec<R
     Ok(batches)
 }
 
-pub fn read_with_schema(store: &Store, feature: &str, request: &ReadRequest) -> Result<(RowStream, Vec<RecordBatch>)> {
+pub fn read_with_schema(
+    store: &Store,
+    feature: &str,
+    request: &ReadRequest,
+) -> Result<(RowStream, Vec<RecordBatch>)> {
     store.runtime().block_on(async {
         let mut rows = store.read(feature, request, &Call::default()).await?;
         let mut batches = Vec::new();
@@ -109,7 +113,8 @@ pub fn root(key: &str, fields: &[&str]) -> String {
 
 /// A by-field column: one struct per row with the same value in each member.
 pub fn by_field(members: &[&str], values: &[&str]) -> ArrayRef {
-    let fields: Fields = members.iter().map(|member| Field::new(*member, DataType::LargeUtf8, true)).collect();
+    let fields: Fields =
+        members.iter().map(|member| Field::new(*member, DataType::LargeUtf8, true)).collect();
     let columns = members
         .iter()
         .map(|member| {
@@ -125,7 +130,8 @@ pub fn text(values: &[&str]) -> ArrayRef {
 }
 
 pub fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .unwrap()
 }
 
 /// Rows with the ids `ids` for a feature made by [`root`] with the field `x`.

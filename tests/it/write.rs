@@ -10,7 +10,10 @@ use metaxy::store::options::Options;
 use metaxy::store::{ReadRequest, Store};
 use serde_json::json;
 
-use crate::support::{batch, by_field, column, copy, failure, golden, golden_json, open, read, read_with_schema, root, rows, samples, text, write};
+use crate::support::{
+    batch, by_field, column, copy, failure, golden, golden_json, open, read, read_with_schema, root, rows,
+    samples, text, write,
+};
 
 fn fresh(pairs: &[(&str, &str)]) -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
@@ -25,13 +28,18 @@ fn all() -> ReadRequest {
 
 /// No file or directory: what a write that failed must leave of a table that was not there.
 fn assert_untouched(directory: &tempfile::TempDir) {
-    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
 fn rows_get_all_system_columns() {
-    let (_directory, store) = fresh(&[("hash.algorithm", "xxhash32"), ("hash.truncation_length", "8"), ("materialization_id", "run")]);
+    let (_directory, store) = fresh(&[
+        ("hash.algorithm", "xxhash32"),
+        ("hash.truncation_length", "8"),
+        ("materialization_id", "run"),
+    ]);
     let rows_in = batch(vec![
         ("id", text(&["a", "b"])),
         ("provenance_by_field", by_field(&["x"], &["a", "b"])),
@@ -43,9 +51,18 @@ fn rows_get_all_system_columns() {
     assert_eq!(
         names,
         [
-            "id", "metaxy_provenance_by_field", "n", "metaxy_feature_version", "metaxy_project_version", "metaxy_provenance",
-            "metaxy_created_at", "metaxy_updated_at", "metaxy_deleted_at", "metaxy_materialization_id",
-            "metaxy_data_version_by_field", "metaxy_data_version"
+            "id",
+            "metaxy_provenance_by_field",
+            "n",
+            "metaxy_feature_version",
+            "metaxy_project_version",
+            "metaxy_provenance",
+            "metaxy_created_at",
+            "metaxy_updated_at",
+            "metaxy_deleted_at",
+            "metaxy_materialization_id",
+            "metaxy_data_version_by_field",
+            "metaxy_data_version"
         ]
     );
     let row = &rows(&found)[0];
@@ -63,7 +80,11 @@ fn data_versions_may_be_overridden_row_by_row() {
     let overrides = by_field(&["x"], &["1", "2"]);
     let overrides = overrides.as_struct();
     let nulls = arrow::buffer::NullBuffer::from(vec![true, false]);
-    let overrides: ArrayRef = Arc::new(arrow::array::StructArray::new(overrides.fields().clone(), overrides.columns().to_vec(), Some(nulls)));
+    let overrides: ArrayRef = Arc::new(arrow::array::StructArray::new(
+        overrides.fields().clone(),
+        overrides.columns().to_vec(),
+        Some(nulls),
+    ));
     let given = batch(vec![
         ("id", text(&["a", "b"])),
         ("metaxy_provenance_by_field", by_field(&["x"], &["a", "b"])),
@@ -102,7 +123,10 @@ fn a_tombstone_hides_its_sample_until_it_is_written_again() {
     tombstone.push(("metaxy_deleted_at", Arc::new(future)));
     write(&store, "r/a", &[batch(tombstone)], &[]).unwrap();
     assert_eq!(column(&read(&store, "r/a", &all()).unwrap(), "id"), ["b"]);
-    assert_eq!(column(&read(&store, "r/a", &ReadRequest { deleted: true, ..all() }).unwrap(), "id"), ["a", "b"]);
+    assert_eq!(
+        column(&read(&store, "r/a", &ReadRequest { deleted: true, ..all() }).unwrap(), "id"),
+        ["a", "b"]
+    );
     std::thread::sleep(std::time::Duration::from_millis(2));
     write(&store, "r/a", &[samples(&["a"])], &[]).unwrap();
     assert_eq!(column(&read(&store, "r/a", &all()).unwrap(), "id"), ["a", "b"]);
@@ -140,7 +164,11 @@ fn a_new_column_and_a_new_field_evolve_the_table() {
 fn a_column_that_had_only_nulls_takes_the_type_of_its_first_values() {
     let (_directory, store) = fresh(&[]);
     let with = |id: &str, note: ArrayRef| {
-        batch(vec![("id", text(&[id])), ("note", note), ("metaxy_provenance_by_field", by_field(&["x"], &[id]))])
+        batch(vec![
+            ("id", text(&[id])),
+            ("note", note),
+            ("metaxy_provenance_by_field", by_field(&["x"], &[id])),
+        ])
     };
     let nothing = || Arc::new(arrow::array::NullArray::new(1)) as ArrayRef;
     write(&store, "r/a", &[with("a", nothing())], &[]).unwrap();
@@ -176,11 +204,36 @@ fn bad_rows_are_refused_by_name_and_leave_no_table() {
     let cases: Vec<(RecordBatch, Status, &str, &str)> = vec![
         (batch(vec![("id", null), provenance()]), Status::InvalidArgument, "id", "no value"),
         (batch(vec![("other", text(&["a"])), provenance()]), Status::SchemaMismatch, "id", "missing"),
-        (batch(vec![("id", text(&["a"]))]), Status::SchemaMismatch, "metaxy_provenance_by_field", "no column"),
-        (batch(vec![("id", text(&["a"])), ("metaxy_provenance_by_field", by_field(&["z"], &["a"]))]), Status::SchemaMismatch, "metaxy_provenance_by_field", "`x`"),
-        (batch(vec![("id", text(&["a"])), ("metaxy_provenance_by_field", text(&["a"]))]), Status::SchemaMismatch, "metaxy_provenance_by_field", "struct"),
-        (batch(vec![("id", text(&["a"])), ("metaxy_mine", text(&["a"])), provenance()]), Status::SchemaMismatch, "metaxy_mine", "prefix"),
-        (batch(vec![("id", text(&["a"])), ("a.b", text(&["a"])), provenance()]), Status::SchemaMismatch, "a.b", "dot"),
+        (
+            batch(vec![("id", text(&["a"]))]),
+            Status::SchemaMismatch,
+            "metaxy_provenance_by_field",
+            "no column",
+        ),
+        (
+            batch(vec![("id", text(&["a"])), ("metaxy_provenance_by_field", by_field(&["z"], &["a"]))]),
+            Status::SchemaMismatch,
+            "metaxy_provenance_by_field",
+            "`x`",
+        ),
+        (
+            batch(vec![("id", text(&["a"])), ("metaxy_provenance_by_field", text(&["a"]))]),
+            Status::SchemaMismatch,
+            "metaxy_provenance_by_field",
+            "struct",
+        ),
+        (
+            batch(vec![("id", text(&["a"])), ("metaxy_mine", text(&["a"])), provenance()]),
+            Status::SchemaMismatch,
+            "metaxy_mine",
+            "prefix",
+        ),
+        (
+            batch(vec![("id", text(&["a"])), ("a.b", text(&["a"])), provenance()]),
+            Status::SchemaMismatch,
+            "a.b",
+            "dot",
+        ),
     ];
     for (rows, status, column, word) in cases {
         let error = failure(write(&store, "r/a", &[rows], &[]));
@@ -197,14 +250,22 @@ fn bad_rows_are_refused_by_name_and_leave_no_table() {
 fn lossy_casts_into_the_table_are_refused() {
     let (_directory, store) = fresh(&[]);
     let with = |id: &str, n: ArrayRef, f: ArrayRef| {
-        batch(vec![("id", text(&[id])), ("n", n), ("f", f), ("metaxy_provenance_by_field", by_field(&["x"], &[id]))])
+        batch(vec![
+            ("id", text(&[id])),
+            ("n", n),
+            ("f", f),
+            ("metaxy_provenance_by_field", by_field(&["x"], &[id])),
+        ])
     };
     let int = |n: i64| Arc::new(Int64Array::from(vec![n])) as ArrayRef;
     let float = |f: f64| Arc::new(Float64Array::from(vec![f])) as ArrayRef;
     write(&store, "r/a", &[with("a", int(1), float(1.0))], &[]).unwrap();
     write(&store, "r/a", &[with("b", float(2.0), int(3))], &[]).unwrap();
     let error = failure(write(&store, "r/a", &[with("c", float(2.75), float(0.0))], &[]));
-    assert_eq!((error.status(), error.detail("column"), error.detail("value")), (Status::SchemaMismatch, Some("n"), Some("2.75")));
+    assert_eq!(
+        (error.status(), error.detail("column"), error.detail("value")),
+        (Status::SchemaMismatch, Some("n"), Some("2.75"))
+    );
     let error = failure(write(&store, "r/a", &[with("c", int(1), int((1 << 53) + 1))], &[]));
     assert_eq!((error.status(), error.detail("column")), (Status::SchemaMismatch, Some("f")));
     assert_eq!(column(&read(&store, "r/a", &all()).unwrap(), "id"), ["a", "b"]);
@@ -313,7 +374,10 @@ fn a_push_that_is_too_late_adds_none_of_its_rows() {
     });
     written.unwrap();
     assert!(late > 0, "six pushes of {} rows fit into the channel", large.num_rows());
-    assert_eq!(read(&store, "r/a", &all()).unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 300_000);
+    assert_eq!(
+        read(&store, "r/a", &all()).unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(),
+        300_000
+    );
 }
 
 #[test]
@@ -414,7 +478,9 @@ fn a_damaged_manifest_is_named_and_other_features_stay_usable() {
         let other = open(directory.path(), &[]);
         other.define(&root("r/a", &["x"])).unwrap();
         other.define(&root("r/b", &["x"])).unwrap();
-        for error in [failure(read(&other, "r/a", &all())), failure(write(&other, "r/a", &[samples(&["c"])], &[]))] {
+        for error in
+            [failure(read(&other, "r/a", &all())), failure(write(&other, "r/a", &[samples(&["c"])], &[]))]
+        {
             assert_eq!(error.status(), Status::Corrupt, "{error}");
             assert_eq!(error.detail("file"), newest.to_str());
         }
@@ -452,7 +518,8 @@ fn first_writers_that_start_together_lose_nothing() {
                     let ids = [format!("{writer}-0"), format!("{writer}-1")];
                     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
                     // Columns in another order are other column numbers.
-                    let mut columns = vec![("id", text(&ids)), ("metaxy_provenance_by_field", by_field(&["x"], &ids))];
+                    let mut columns =
+                        vec![("id", text(&ids)), ("metaxy_provenance_by_field", by_field(&["x"], &ids))];
                     if writer % 2 == 1 {
                         columns.reverse();
                     }
@@ -511,11 +578,15 @@ fn rows_of_a_map_table_are_stored_as_entries() {
     copy(&golden("stores/map"), directory.path());
     let store = open(directory.path(), &[]);
     store.define(&expected["graph"].to_string()).unwrap();
-    let given = batch(vec![("id", text(&["9"])), ("metaxy_provenance_by_field", by_field(&["x", "y"], &["9"]))]);
+    let given =
+        batch(vec![("id", text(&["9"])), ("metaxy_provenance_by_field", by_field(&["x", "y"], &["9"]))]);
     write(&store, "mp/a", &[given], &[]).unwrap();
     let request = ReadRequest { filters: vec!["id = '9'".into()], ..all() };
     let row = rows(&read(&store, "mp/a", &request).unwrap()).remove(0);
-    assert_eq!(row["metaxy_provenance_by_field"], json!([{"key": "x", "value": "9-x"}, {"key": "y", "value": "9-y"}]));
+    assert_eq!(
+        row["metaxy_provenance_by_field"],
+        json!([{"key": "x", "value": "9-x"}, {"key": "y", "value": "9-y"}])
+    );
     let found = read(&store, "mp/a", &all()).unwrap();
     assert_eq!(found.iter().map(|batch| batch.column(0).len()).sum::<usize>(), 3);
 }

@@ -56,9 +56,11 @@ impl Filter {
         let text = self.text;
         match self.condition {
             // A part without a column is no filter by itself.
-            Condition::All(parts) if parts.iter().all(|part| part.has_column()) => {
-                parts.into_iter().map(|condition| Filter { text: text.clone(), condition }).flat_map(Filter::split).collect()
-            }
+            Condition::All(parts) if parts.iter().all(|part| part.has_column()) => parts
+                .into_iter()
+                .map(|condition| Filter { text: text.clone(), condition })
+                .flat_map(Filter::split)
+                .collect(),
             condition => vec![Filter { text, condition }],
         }
     }
