@@ -708,7 +708,8 @@ MetaxyStatus metaxy_store_features(const MetaxyStore *store,
                                    MetaxyError **error);
 
 /**
- * Writes the rows of a stream to a feature; they become visible together, or not at all.
+ * Writes the rows of a stream to a feature; they become visible together, or not at all. If it fails, none of them is,
+ * unless it fails with `METAXY_UNAVAILABLE`: then it is not known whether the storage has made the commit.
  *
  * `rows` is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are called on the
  * calling thread only, those of its arrays on any. `feature`, `options` and `context` are borrowed for the call; the
@@ -913,7 +914,8 @@ MetaxyStatus metaxy_writer_push(MetaxyWriter *writer,
                                 MetaxyError **error);
 
 /**
- * Makes the rows visible, all together, and ends the writer; if this fails, none of them is.
+ * Makes the rows visible, all together, and ends the writer; if this fails, none of them is, unless it fails with
+ * `METAXY_UNAVAILABLE`: then it is not known whether the storage has made the commit.
  *
  * `context` is borrowed for the call and may be NULL. `writer` stays the caller's to free. One thread at a time, or
  * `METAXY_BUSY`. Fails as `metaxy_store_write`, and with `METAXY_INVALID_STATE` after the end of the writer.
