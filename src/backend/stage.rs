@@ -46,7 +46,7 @@ use crate::error::{Error, Result, Status};
 const ATTEMPTS: u32 = 20;
 
 /// What the columns of a file that is being written collect together before they are encoded.
-const ENCODE_BYTES: u64 = 32 << 20;
+const ENCODE_BYTES: u64 = 64 << 20;
 
 /// Rows that are read back at a time, and the bytes that may wait for it.
 const READ_BACK_ROWS: u32 = 8192;
