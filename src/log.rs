@@ -43,9 +43,9 @@ pub fn emit(level: Level, message: impl FnOnce() -> String) {
     let Some(slot) = SINK.get() else { return };
     // The lock is held during the call, so that `set_sink` can promise that the former sink is idle.
     let guard = slot.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some((wanted, sink)) = guard.as_ref() {
-        if level <= *wanted {
-            sink(level, &message());
-        }
+    if let Some((wanted, sink)) = guard.as_ref()
+        && level <= *wanted
+    {
+        sink(level, &message());
     }
 }

@@ -233,7 +233,10 @@ fn write(
         Ok(()) => runtime.block_on(writer.commit(call)),
         Err(error) => {
             // Nothing is left of the write when the call returns.
-            runtime.block_on(async { Ok(writer.abort().await) })?;
+            runtime.block_on(async {
+                writer.abort().await;
+                Ok(())
+            })?;
             Err(error)
         }
     }

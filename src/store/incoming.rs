@@ -138,12 +138,12 @@ impl Incoming {
             }
             _ => given.cloned().unwrap_or_else(|| new_null_array(field.data_type(), rows)),
         };
-        if let (true, DataType::Struct(_)) = (is_by_field(field.name()), array.data_type()) {
-            if matches!(field.data_type(), DataType::List(_) | DataType::LargeList(_)) {
-                // The table keeps its by-field columns as lists of entries.
-                let entries: ArrayRef = Arc::new(self.by_field(&array, field.name())?.to_map_list()?);
-                return self.conform(&entries, field);
-            }
+        if let (true, DataType::Struct(_)) = (is_by_field(field.name()), array.data_type())
+            && matches!(field.data_type(), DataType::List(_) | DataType::LargeList(_))
+        {
+            // The table keeps its by-field columns as lists of entries.
+            let entries: ArrayRef = Arc::new(self.by_field(&array, field.name())?.to_map_list()?);
+            return self.conform(&entries, field);
         }
         self.conform(&array, field)
     }

@@ -286,15 +286,15 @@ fn agree(database: &Database, one: &Partial, other: &Partial) -> Result<()> {
         .with("expected", one_says)
         .with("found", other_says))
     };
-    if let (Some(one), Some(other)) = (one.algorithm, other.algorithm) {
-        if one != other {
-            return differ(HASH_ALGORITHM, one.name().into(), other.name().into());
-        }
+    if let (Some(one), Some(other)) = (one.algorithm, other.algorithm)
+        && one != other
+    {
+        return differ(HASH_ALGORITHM, one.name().into(), other.name().into());
     }
-    if let (Some(one), Some(other)) = (one.truncation, other.truncation) {
-        if one != other {
-            return differ(HASH_TRUNCATION_LENGTH, length(one), length(other));
-        }
+    if let (Some(one), Some(other)) = (one.truncation, other.truncation)
+        && one != other
+    {
+        return differ(HASH_TRUNCATION_LENGTH, length(one), length(other));
     }
     Ok(())
 }
