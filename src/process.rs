@@ -36,8 +36,7 @@ pub fn note_fork() {
 ///
 /// LanceDB has tokio built with parking_lot, whose queues of waiting threads are global. A child
 /// inherits them, full of threads that do not exist in it, in memory that its own threads then
-/// reuse: a child that started threads all the same hung in about three of ten runs of
-/// `tests/c/fork.c`.
+/// reuse: a child that starts threads all the same hangs or crashes now and then.
 pub fn may_start_threads() -> bool {
     STARTED.store(true, Ordering::Relaxed);
     !INHERITED.load(Ordering::Relaxed)
