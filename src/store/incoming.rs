@@ -24,9 +24,16 @@ use crate::versioning::{ByField, SampleHash, sample_provenance};
 /// What one write stamps on all its rows.
 #[derive(Clone, Debug)]
 pub struct Stamp {
+    /// Nothing for rows that a store gave: they keep their versions and their times.
+    pub fresh: Option<Fresh>,
+    pub materialization_id: Option<String>,
+}
+
+/// What makes rows those of now.
+#[derive(Clone, Debug)]
+pub struct Fresh {
     pub feature_version: String,
     pub project_version: String,
-    pub materialization_id: Option<String>,
     /// Microseconds since 1970 in UTC.
     pub time: i64,
 }
@@ -100,12 +107,18 @@ impl Incoming {
                 format!("the rows do not fit the schema of the write: {cause}"),
             )
         })?;
-        let versions = self.versions(&batch)?;
+        let fresh = match &self.stamp.fresh {
+            Some(fresh) => Some((fresh, self.versions(&batch)?)),
+            None => None,
+        };
         let columns = self
             .stored
             .fields()
             .iter()
-            .map(|field| self.column(field, &batch, &versions))
+            .map(|field| match &fresh {
+                Some((fresh, versions)) => self.column(field, &batch, fresh, versions),
+                None => self.kept(field, &batch),
+            })
             .collect::<Result<Vec<_>>>()?;
         let completed = RecordBatch::try_new_with_options(
             self.stored.clone(),
@@ -120,7 +133,13 @@ impl Incoming {
         Ok(completed)
     }
 
-    fn column(&self, field: &Field, batch: &RecordBatch, versions: &Versions) -> Result<ArrayRef> {
+    fn column(
+        &self,
+        field: &Field,
+        batch: &RecordBatch,
+        fresh: &Fresh,
+        versions: &Versions,
+    ) -> Result<ArrayRef> {
         let rows = batch.num_rows();
         let given = batch.column_by_name(field.name());
         let array: ArrayRef = match field.name().as_str() {
@@ -128,24 +147,52 @@ impl Incoming {
             system::PROVENANCE => versions.provenance.clone(),
             system::DATA_VERSION_BY_FIELD => versions.data_version_by_field.clone(),
             system::DATA_VERSION => versions.data_version.clone(),
-            system::FEATURE_VERSION => text(Some(&self.stamp.feature_version), rows),
-            system::PROJECT_VERSION => text(Some(&self.stamp.project_version), rows),
+            system::FEATURE_VERSION => text(Some(&fresh.feature_version), rows),
+            system::PROJECT_VERSION => text(Some(&fresh.project_version), rows),
             system::MATERIALIZATION_ID => text(self.stamp.materialization_id.as_deref(), rows),
-            system::UPDATED_AT => self.now(rows),
-            system::CREATED_AT => given.cloned().unwrap_or_else(|| self.now(rows)),
+            system::UPDATED_AT => times(fresh.time, rows),
+            system::CREATED_AT => given.cloned().unwrap_or_else(|| times(fresh.time, rows)),
             system::DELETED_AT => {
                 given.cloned().unwrap_or_else(|| new_null_array(&system::timestamp(), rows))
             }
             _ => given.cloned().unwrap_or_else(|| new_null_array(field.data_type(), rows)),
         };
-        if let (true, DataType::Struct(_)) = (is_by_field(field.name()), array.data_type())
-            && matches!(field.data_type(), DataType::List(_) | DataType::LargeList(_))
-        {
-            // The table keeps its by-field columns as lists of entries.
-            let entries: ArrayRef = Arc::new(self.by_field(&array, field.name())?.to_map_list()?);
-            return self.conform(&entries, field);
+        self.in_shape(&array, field)
+    }
+
+    /// The column of rows that a store gave, as it is; only a run that is named replaces theirs.
+    fn kept(&self, field: &Field, batch: &RecordBatch) -> Result<ArrayRef> {
+        let rows = batch.num_rows();
+        match (field.name().as_str(), &self.stamp.materialization_id) {
+            (system::MATERIALIZATION_ID, Some(run)) => self.conform(&text(Some(run), rows), field),
+            (name, _) => match batch.column_by_name(name) {
+                Some(given) => self.in_shape(given, field),
+                None => Ok(new_null_array(field.data_type(), rows)),
+            },
         }
-        self.conform(&array, field)
+    }
+
+    /// A column in the type of the table, which may keep its by-field columns as structs or as lists
+    /// of entries.
+    fn in_shape(&self, array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+        if !is_by_field(field.name()) {
+            return self.conform(array, field);
+        }
+        match (array.data_type(), field.data_type()) {
+            (DataType::Struct(members), DataType::List(_) | DataType::LargeList(_)) => {
+                let members: Vec<String> = match self.stamp.fresh {
+                    Some(_) => self.members.clone(),
+                    None => members.iter().map(|member| member.name().clone()).collect(),
+                };
+                let entries: ArrayRef =
+                    Arc::new(self.members_of(array, field.name(), &members)?.to_map_list()?);
+                self.conform(&entries, field)
+            }
+            (DataType::Struct(_), _) | (_, DataType::List(_) | DataType::LargeList(_)) => {
+                self.conform(array, field)
+            }
+            _ => self.conform(&self.as_struct(array, field.name())?, field),
+        }
     }
 
     /// The four version columns, completed in Metaxy's order.
@@ -275,10 +322,6 @@ impl Incoming {
         .with("value", id)
     }
 
-    fn now(&self, rows: usize) -> ArrayRef {
-        Arc::new(TimestampMicrosecondArray::from_value(self.stamp.time, rows).with_timezone("UTC"))
-    }
-
     fn refuse(&self, status: Status, reason: String) -> Error {
         about(&self.feature, Error::new(status, reason))
     }
@@ -311,6 +354,10 @@ fn missing_provenance(feature: &str) -> String {
 
 fn text(value: Option<&str>, rows: usize) -> ArrayRef {
     Arc::new(LargeStringArray::from_iter(std::iter::repeat_n(value, rows)))
+}
+
+fn times(time: i64, rows: usize) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_value(time, rows).with_timezone("UTC"))
 }
 
 /// `given`, with the unprefixed by-field column of older documents under today's name.

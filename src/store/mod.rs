@@ -7,6 +7,7 @@ pub mod context;
 pub mod options;
 pub mod runtime;
 
+mod chain;
 mod conform;
 mod current;
 mod define;
@@ -20,6 +21,7 @@ mod settings;
 mod system_columns;
 mod write;
 
+pub use chain::Fallback;
 pub use open::Store;
 pub use read::{ReadRequest, RowStream};
 pub use write::Writer;

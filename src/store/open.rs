@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::chain::Fallback;
 use super::context::Call;
 use super::define::Features;
 use super::options::{CACHE_BYTES, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
@@ -25,6 +26,7 @@ struct Inner {
     materialization_id: Option<String>,
     settings: Settings,
     features: Features,
+    fallbacks: Vec<Fallback>,
     closed: AtomicBool,
     database: Database,
     // Last, so that the threads outlive what runs on them.
@@ -35,6 +37,11 @@ impl Store {
     /// Opens the store at `uri`. For writing, its directory is made if it is missing; the database
     /// itself is connected on first use.
     pub fn open(uri: &str, options: &Options, call: &Call) -> Result<Store> {
+        Store::open_chain(uri, Vec::new(), options, call)
+    }
+
+    /// As [`Store::open`], for a store that looks further in `fallbacks`, in their order.
+    pub fn open_chain(uri: &str, fallbacks: Vec<Fallback>, options: &Options, call: &Call) -> Result<Store> {
         call.check()?;
         options.check_scope("open")?;
         let location = Location::parse(uri)?;
@@ -63,6 +70,7 @@ impl Store {
             materialization_id,
             settings,
             features,
+            fallbacks,
             closed: AtomicBool::new(false),
             database,
             display,
@@ -108,6 +116,11 @@ impl Store {
     /// The features as they are defined now; later definitions do not change it.
     pub(super) fn graph(&self) -> Arc<Graph> {
         self.0.features.now()
+    }
+
+    /// Where reads go on, in this order.
+    pub(super) fn fallbacks(&self) -> &[Fallback] {
+        &self.0.fallbacks
     }
 
     pub(super) fn check_open(&self) -> Result<()> {

@@ -43,6 +43,8 @@ pub const HASH_ALGORITHM: &str = "hash.algorithm";
 pub const HASH_TRUNCATION_LENGTH: &str = "hash.truncation_length";
 pub const MATERIALIZATION_ID: &str = "materialization_id";
 pub const CACHE_BYTES: &str = "cache.bytes";
+pub const FALLBACK_MISSING: &str = "fallback.missing";
+pub const FALLBACK_ON_UNAVAILABLE: &str = "fallback.on_unavailable";
 /// The value that sets no bound, where an option says that it has one.
 pub const NONE: &str = "none";
 
@@ -100,6 +102,22 @@ pub const KNOWN: &[Known] = &[
         scope: "open",
         default: "67108864",
         description: "the most that the metadata cache may hold, in bytes; stores with the same value share one",
+    },
+    Known {
+        key: FALLBACK_MISSING,
+        kind: Kind::Choice(&["rows", "table", "merge"]),
+        scope: "open",
+        default: "rows",
+        description: "when a read goes on to the fallback stores: rows, if no row of the feature version is current; \
+                      table, if there is no table; merge, always, for the samples that are not here",
+    },
+    Known {
+        key: FALLBACK_ON_UNAVAILABLE,
+        kind: Kind::Choice(&["error", "next"]),
+        scope: "open",
+        default: "error",
+        description: "what a store of the chain that cannot be reached means to a read: an error, or that it is \
+                      passed over",
     },
     Known {
         key: WRITE_DUPLICATES,

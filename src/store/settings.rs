@@ -123,6 +123,15 @@ impl Settings {
         Ok(self.hash(&found))
     }
 
+    /// Whether rows that are hashed by `hash` may be shown in the store as its tables are now.
+    pub async fn allow(&self, database: &Database, hash: SampleHash) -> Result<bool> {
+        let found = self.find(database, None, Partial::is_complete).await?;
+        Ok([&self.explicit, &found.told].into_iter().all(|told| {
+            told.algorithm.is_none_or(|algorithm| algorithm == hash.algorithm)
+                && told.truncation.is_none_or(|truncation| truncation == hash.truncation)
+        }))
+    }
+
     /// Notes that rows were written by `hash`, which the store stays with from now on.
     pub fn wrote(&self, hash: SampleHash) {
         let source = "what was written through it".into();

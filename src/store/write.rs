@@ -25,13 +25,13 @@ use tokio_util::sync::CancellationToken;
 use super::Store;
 use super::context::Call;
 use super::identity::Identity;
-use super::incoming::{Incoming, Stamp};
+use super::incoming::{Fresh, Incoming, Stamp};
 use super::options::{MATERIALIZATION_ID, Options, WRITE_DUPLICATES};
 use super::repeats::{Occurrences, Repeat};
 use super::settings;
-use crate::backend::Staged;
+use crate::backend::{Staged, Table};
 use crate::error::{Error, Result, Status};
-use crate::feature::{FeatureKey, Versions};
+use crate::feature::{FeatureKey, FeatureSpec, Versions};
 use crate::versioning::SampleHash;
 
 /// Rows that are worked on at a time, however large the batches are that come.
@@ -50,6 +50,15 @@ pub struct Writer {
     staging: Option<JoinHandle<Result<Staged>>>,
     given_up: CancellationToken,
     pushed: u64,
+}
+
+/// What a sample that comes twice in one write means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnRepeat {
+    Refuse,
+    KeepLast,
+    /// Rows of a history.
+    Keep,
 }
 
 enum Message {
@@ -83,29 +92,65 @@ impl Store {
     async fn start(&self, key: &FeatureKey, schema: SchemaRef, options: &Options) -> Result<Writer> {
         let graph = self.graph();
         let spec = &graph.get(key)?.spec;
+        let table = self.appendable(key).await?;
+        let hash = self.settings().resolve_for_write(self.database(), table.as_ref()).await?;
+        let mut versions = Versions::new(&graph, hash.truncation);
+        let fresh = Fresh {
+            feature_version: versions.feature_version(key)?,
+            project_version: versions.project_version(graph.writing_project(self.project())?),
+            time: now(),
+        };
+        let run = options.get(MATERIALIZATION_ID)?.or(self.materialization_id());
+        let stamp = Stamp { fresh: Some(fresh), materialization_id: run.map(str::to_owned) };
+        let repeats = match options.get(WRITE_DUPLICATES)? {
+            Some("last") => OnRepeat::KeepLast,
+            _ => OnRepeat::Refuse,
+        };
+        let present = table.map(|table| table.schema());
+        let incoming = Incoming::new(spec, &schema, present.as_deref(), hash, stamp)?;
+        Ok(self.begin(key, incoming, schema, hash, repeats))
+    }
+
+    /// Starts a write of rows that a store gave, under `spec`, hashed by `hash`: they keep their
+    /// versions and times, and a sample may come more than once.
+    pub(super) async fn keeping_writer(
+        &self,
+        spec: &FeatureSpec,
+        schema: SchemaRef,
+        hash: SampleHash,
+        options: &Options,
+    ) -> Result<Writer> {
+        let table = self.appendable(&spec.key).await?;
+        let stamp = Stamp {
+            fresh: None,
+            materialization_id: options.get(MATERIALIZATION_ID)?.map(str::to_owned),
+        };
+        let present = table.map(|table| table.schema());
+        let incoming = Incoming::new(spec, &schema, present.as_deref(), hash, stamp)?;
+        Ok(self.begin(&spec.key, incoming, schema, hash, OnRepeat::Keep))
+    }
+
+    async fn appendable(&self, key: &FeatureKey) -> Result<Option<Table>> {
         let table = self.database().open(&key.table_name()).await?;
         if let Some(table) = &table {
             self.database().check_appendable(table)?;
         }
-        let hash = self.settings().resolve_for_write(self.database(), table.as_ref()).await?;
-        let mut versions = Versions::new(&graph, hash.truncation);
-        let stamp = Stamp {
-            feature_version: versions.feature_version(key)?,
-            project_version: versions.project_version(graph.writing_project(self.project())?),
-            materialization_id: options
-                .get(MATERIALIZATION_ID)?
-                .or(self.materialization_id())
-                .map(str::to_owned),
-            time: now(),
-        };
-        let present = table.map(|table| table.schema());
-        let incoming = Incoming::new(spec, &schema, present.as_deref(), hash, stamp)?;
-        let keep_last = options.get(WRITE_DUPLICATES)? == Some("last");
+        Ok(table)
+    }
+
+    fn begin(
+        &self,
+        key: &FeatureKey,
+        incoming: Incoming,
+        schema: SchemaRef,
+        hash: SampleHash,
+        repeats: OnRepeat,
+    ) -> Writer {
         let (rows, received) = mpsc::channel(WAITING);
         let given_up = CancellationToken::new();
         let stage = Stage { store: self.clone(), table: key.table_name(), hash, given_up: given_up.clone() };
-        let staging = Some(tokio::spawn(stage.run(incoming, keep_last, received)));
-        Ok(Writer {
+        let staging = Some(tokio::spawn(stage.run(incoming, repeats, received)));
+        Writer {
             store: self.clone(),
             feature: key.clone(),
             hash,
@@ -114,7 +159,7 @@ impl Store {
             staging,
             given_up,
             pushed: 0,
-        })
+        }
     }
 }
 
@@ -176,9 +221,9 @@ impl Writer {
     async fn publish(&self, staged: Staged, call: &Call) -> Result<()> {
         let (database, settings) = (self.store.database(), self.store.settings());
         // Another process may have begun the store meanwhile, by other settings.
-        let agreed = match settings.resolve_for_write(database, None).await {
-            Ok(hash) if hash == self.hash => Ok(()),
-            Ok(_) => Err(Error::new(
+        let agreed = match settings.allow(database, self.hash).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::new(
                 Status::Conflict,
                 format!(
                     "another writer began the store {} with other hash settings; write again",
@@ -263,11 +308,15 @@ impl Stage {
     async fn run(
         self,
         incoming: Incoming,
-        keep_last: bool,
+        repeats: OnRepeat,
         received: mpsc::Receiver<Message>,
     ) -> Result<Staged> {
         let schema = Arc::new(incoming.stored().as_ref().clone().with_metadata(settings::record(self.hash)));
-        let samples = Samples::new(&incoming)?;
+        let samples = match repeats {
+            OnRepeat::Keep => None,
+            OnRepeat::Refuse | OnRepeat::KeepLast => Some(Samples::new(&incoming)?),
+        };
+        let keep_last = repeats == OnRepeat::KeepLast;
         let (completed, rows) = mpsc::channel(WAITING);
         let completing = tokio::spawn(complete(incoming, samples, received, completed));
         let rows = futures::stream::unfold(rows, |mut rows| async { Some((rows.recv().await?, rows)) });
@@ -360,7 +409,7 @@ fn chunks(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + '_ {
 /// Checks and completes rows until they end; what is wrong with them is the last that it sends.
 async fn complete(
     mut incoming: Incoming,
-    mut samples: Samples,
+    mut samples: Option<Samples>,
     mut received: mpsc::Receiver<Message>,
     completed: mpsc::Sender<Result<RecordBatch>>,
 ) -> (Incoming, Vec<Repeat>) {
@@ -377,7 +426,9 @@ async fn complete(
         };
         for chunk in chunks(&batch) {
             let next = incoming.complete(&chunk).and_then(|batch| {
-                occurrences.push(samples.of(&batch)?);
+                if let Some(samples) = &mut samples {
+                    occurrences.push(samples.of(&batch)?);
+                }
                 Ok(batch)
             });
             let failed = next.is_err();
