@@ -19,6 +19,7 @@ use super::location::Location;
 use super::session;
 use super::table::Table;
 use crate::error::{Error, Result, Status};
+use crate::log::{self, Level};
 
 /// A LanceDB database, connected on first use.
 pub struct Database {
@@ -102,7 +103,11 @@ impl Database {
             let error = Error::new(Status::Unsupported, format!("{}: {reason}", self.opening(table)));
             return Err(error.with("store", &self.display).with("table", table));
         }
-        Ok(Some(Table::new(dataset, table, &self.display)))
+        let opened = Table::new(dataset, table, &self.display);
+        log::emit(Level::Debug, || {
+            format!("opened version {} of the table {table} of {}", opened.version(), self.display)
+        });
+        Ok(Some(opened))
     }
 
     /// Refuses a table whose files are in the format before Lance 2, in which nothing can be added
@@ -138,6 +143,10 @@ impl Database {
 
     pub fn display(&self) -> &str {
         &self.display
+    }
+
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     pub(super) fn session(&self) -> &Arc<Session> {

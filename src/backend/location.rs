@@ -43,6 +43,15 @@ impl Location {
         }
     }
 
+    /// Whether both are the same place, as far as can be told. What is in memory belongs to one store.
+    pub fn is(&self, other: &Location) -> bool {
+        let same = |one: &Path, other: &Path| {
+            one == other
+                || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+        };
+        matches!((self, other), (Location::Directory(one), Location::Directory(other)) if same(one, other))
+    }
+
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Location::Directory(path) => Some(path),

@@ -28,6 +28,11 @@ impl Table {
         &self.name
     }
 
+    /// The version of the table, as Lance counts them: each commit makes the next.
+    pub fn version(&self) -> u64 {
+        self.dataset.version().version
+    }
+
     /// The columns, with the metadata of the table.
     pub fn schema(&self) -> SchemaRef {
         Arc::new(Schema::from(self.dataset.schema()))

@@ -3,22 +3,25 @@
 //! Only the id columns, two times and the columns that a filter names are read for that. A row costs
 //! 32 bytes; the other columns are read afterwards, and only of the rows that remain.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch, UInt32Array,
+    new_null_array,
 };
 use arrow::compute::kernels::cmp::eq;
 use arrow::compute::{cast, concat_batches, take_record_batch};
-use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType, UInt64Type};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType, UInt64Type};
 use arrow::error::ArrowError;
 use datafusion::logical_expr::Expr;
 use futures::{StreamExt, TryStreamExt};
 use hashbrown::HashTable;
 
+use super::conform::conform;
 use super::filter::Filter;
 use super::identity::Identity;
+use super::samples::{PARTS, Samples, hash, part};
 use super::system_columns as system;
 use crate::backend::{Scan, Table};
 use crate::error::{Error, Result, Status};
@@ -32,8 +35,38 @@ pub struct Selection {
     pub deleted: bool,
     /// Filters on id columns, which say the same of every row of a sample: they may go first.
     pub on_ids: Option<Expr>,
-    /// Filters that are asked of the latest row of each sample only.
+    /// Filters that are asked of the latest row of each sample only. A column that the table lacks
+    /// is null to them.
     pub on_latest: Vec<Filter>,
+    /// Every row that passes, not only the latest of each sample.
+    pub every_row: bool,
+    /// Samples that a store before this one in the chain has: none of their rows is current here.
+    pub hidden: Option<Arc<Samples>>,
+    /// The types of the id columns in that store, by which samples are compared.
+    pub id_types: Option<Vec<DataType>>,
+    pub collect: Collect,
+}
+
+/// Which samples of the table are told, for the stores further down the chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Collect {
+    #[default]
+    Nothing,
+    /// Those whose latest row is a tombstone.
+    Deleted,
+    All,
+}
+
+/// What was found in a table.
+#[derive(Debug)]
+pub struct Found {
+    pub current: Current,
+    /// Whether the latest row of any sample, among those that [`Selection::on_ids`] lets pass, is not a
+    /// tombstone.
+    pub live: bool,
+    pub collected: Vec<u128>,
+    /// The types by which the samples were told apart.
+    pub id_types: Vec<DataType>,
 }
 
 /// The rows that are current.
@@ -54,9 +87,6 @@ pub enum Current {
 const KNOWN_ROWS: usize = 64 * 1024;
 const KNOWN_BYTES: usize = 64 << 20;
 
-/// Row groups that are told apart by the first bits of their sample; each fits into a cache.
-const PARTS: usize = 64;
-
 /// Batches whose samples are computed at the same time.
 const PARALLEL: usize = 4;
 
@@ -65,6 +95,11 @@ const BATCH_ROWS: usize = 16 * 1024;
 /// Set in an address when the row is a tombstone that is not asked for, or does not pass the
 /// filters; a fragment number has no use for the bit.
 const UNWANTED: u64 = 1 << 63;
+
+/// Set in an address when the row is a tombstone.
+const TOMBSTONE: u64 = 1 << 62;
+
+const FLAGS: u64 = UNWANTED | TOMBSTONE;
 
 #[derive(Clone, Copy)]
 struct Row {
@@ -76,16 +111,18 @@ struct Row {
 impl Selection {
     /// Finds the current rows of `table`. Of rows with the same time, the one wins that
     /// comes last in the table's files: the one appended last, until a compaction rewrites some of them.
-    pub async fn find(self, table: &Table) -> Result<Current> {
+    pub async fn find(self, table: &Table) -> Result<Found> {
         let schema = table.schema();
         let columns = self.columns(&schema);
-        let types = self
+        let own_types = self
             .id_columns
             .iter()
             .map(|name| schema.field_with_name(name).map(|field| field.data_type().clone()))
             .collect::<std::result::Result<Vec<_>, _>>()
             .map_err(|_| self.missing_id(table, &schema))?;
-        let identity = Identity::new(&types).map_err(|cause| unusable(table, &cause))?;
+        let id_types = self.id_types.clone().unwrap_or(own_types);
+        let identity = Identity::new(&id_types).map_err(|cause| unusable(table, &cause))?;
+        let (every_row, collect) = (self.every_row, self.collect);
         let all_rows = table.rows().await?;
         let filtered = self.on_ids.is_some() || !self.on_latest.is_empty();
         let stream = table
@@ -95,7 +132,13 @@ impl Selection {
             .with_address()
             .stream()
             .await?;
-        let reader = Arc::new(Reader { selection: self, keep: filtered, identity, table: table.clone() });
+        let reader = Arc::new(Reader {
+            selection: self,
+            keep: filtered,
+            identity,
+            id_types: id_types.clone(),
+            table: table.clone(),
+        });
         let mut batches = stream
             .map(|batch| {
                 let reader = reader.clone();
@@ -113,26 +156,29 @@ impl Selection {
         while let Some((rows, wanted)) = batches.try_next().await? {
             known.add(wanted);
             for row in rows {
-                if let Some(part) = parts.get_mut((row.sample >> 122) as usize % PARTS) {
+                if let Some(part) = parts.get_mut(part(row.sample)) {
                     part.push(row);
                 }
             }
         }
         let mut survivors = futures::stream::iter(parts)
-            .map(|part| tokio::task::spawn_blocking(move || latest(part)))
+            .map(|part| tokio::task::spawn_blocking(move || Survivors::of(part, every_row, collect)))
             .buffer_unordered(PARALLEL);
-        let mut addresses: Vec<u64> = Vec::new();
+        let mut all = Survivors::default();
         while let Some(part) = survivors.next().await {
             let part =
                 part.map_err(|cause| Error::new(Status::Internal, format!("comparing ids failed: {cause}")))?;
-            addresses.extend(part);
+            all.addresses.extend(part.addresses);
+            all.live |= part.live;
+            all.collected.extend(part.collected);
         }
+        let Survivors { mut addresses, live, collected } = all;
         if addresses.len() == all_rows {
-            return Ok(Current::All);
+            return Ok(Found { current: Current::All, live, collected, id_types });
         }
         addresses.sort_unstable();
         let known = known.of(&addresses).map_err(|cause| unusable(table, &cause))?;
-        Ok(Current::Some { addresses, known })
+        Ok(Found { current: Current::Some { addresses, known }, live, collected, id_types })
     }
 
     fn columns(&self, schema: &SchemaRef) -> Vec<String> {
@@ -172,6 +218,7 @@ struct Reader {
     selection: Selection,
     keep: bool,
     identity: Identity,
+    id_types: Vec<DataType>,
     table: Table,
 }
 
@@ -183,8 +230,12 @@ impl Reader {
             .selection
             .id_columns
             .iter()
-            .filter_map(|name| batch.column_by_name(name).cloned())
-            .collect::<Vec<ArrayRef>>();
+            .zip(&self.id_types)
+            .filter_map(|(name, data_type)| {
+                let column = batch.column_by_name(name)?;
+                Some(conform(column, &Field::new(name, data_type.clone(), true), 0))
+            })
+            .collect::<Result<Vec<ArrayRef>>>()?;
         let mut samples = Vec::with_capacity(batch.num_rows());
         self.identity.append(&ids, &mut samples).map_err(failed)?;
         let updated = self.time(batch, system::UPDATED_AT)?;
@@ -198,8 +249,11 @@ impl Reader {
         };
         let mut rows = Vec::with_capacity(samples.len());
         let mut wanted = Vec::new();
+        let hidden = self.selection.hidden.as_deref();
         for (row, (sample, address)) in samples.into_iter().zip(addresses.values()).enumerate() {
-            if of_version.as_ref().is_some_and(|version| !is_true(version, row)) {
+            if of_version.as_ref().is_some_and(|version| !is_true(version, row))
+                || hidden.is_some_and(|hidden| hidden.contains(sample))
+            {
                 continue;
             }
             let deleted_at = deleted.as_ref().and_then(|times| value(times, row));
@@ -208,8 +262,9 @@ impl Reader {
                 .unwrap_or(i64::MIN);
             let unwanted = (deleted_at.is_some() && !self.selection.deleted)
                 || passing.iter().any(|filter| !is_true(filter, row));
-            let address = if unwanted { address | UNWANTED } else { *address };
-            rows.push(Row { sample, time, address });
+            let flags =
+                if unwanted { UNWANTED } else { 0 } | if deleted_at.is_some() { TOMBSTONE } else { 0 };
+            rows.push(Row { sample, time, address: address | flags });
             if self.keep && !unwanted {
                 wanted.push(row as u32);
             }
@@ -244,7 +299,27 @@ impl Reader {
     }
 
     fn passing(&self, batch: &RecordBatch) -> Result<Vec<BooleanArray>> {
-        self.selection.on_latest.iter().map(|filter| filter.matches(batch)).collect()
+        let missing: BTreeSet<&str> = self
+            .selection
+            .on_latest
+            .iter()
+            .flat_map(Filter::columns)
+            .filter(|name| batch.column_by_name(name).is_none())
+            .collect();
+        if missing.is_empty() {
+            return self.selection.on_latest.iter().map(|filter| filter.matches(batch)).collect();
+        }
+        let nulls = missing.iter().map(|name| Field::new(*name, DataType::Null, true));
+        let fields: Vec<Field> =
+            batch.schema().fields().iter().map(|field| field.as_ref().clone()).chain(nulls).collect();
+        let columns = batch
+            .columns()
+            .iter()
+            .cloned()
+            .chain(missing.iter().map(|_| new_null_array(&DataType::Null, batch.num_rows())));
+        let completed = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.collect())
+            .map_err(|cause| unusable(&self.table, &cause))?;
+        self.selection.on_latest.iter().map(|filter| filter.matches(&completed)).collect()
     }
 }
 
@@ -284,12 +359,48 @@ impl Known {
     }
 }
 
-/// The wanted addresses among the latest rows of each sample.
-fn latest(rows: Vec<Row>) -> Vec<u64> {
+/// What is left of a part of the rows.
+#[derive(Default)]
+struct Survivors {
+    addresses: Vec<u64>,
+    live: bool,
+    collected: Vec<u128>,
+}
+
+impl Survivors {
+    /// The wanted rows among the latest of each sample, or among all.
+    fn of(rows: Vec<Row>, every_row: bool, collect: Collect) -> Survivors {
+        let mut addresses = Vec::new();
+        if every_row {
+            addresses.extend(wanted(&rows));
+        }
+        let newest = latest(rows);
+        if !every_row {
+            addresses.extend(wanted(&newest));
+        }
+        let is_deleted = |row: &Row| row.address & TOMBSTONE != 0;
+        let live = newest.iter().any(|row| !is_deleted(row));
+        let collected = newest
+            .into_iter()
+            .filter(|row| match collect {
+                Collect::Nothing => false,
+                Collect::Deleted => is_deleted(row),
+                Collect::All => true,
+            })
+            .map(|row| row.sample)
+            .collect();
+        Survivors { addresses, live, collected }
+    }
+}
+
+fn wanted(rows: &[Row]) -> impl Iterator<Item = u64> + '_ {
+    rows.iter().filter(|row| row.address & UNWANTED == 0).map(|row| row.address & !FLAGS)
+}
+
+/// The latest row of each sample.
+fn latest(rows: Vec<Row>) -> Vec<Row> {
     let mut newest: Vec<Row> = Vec::with_capacity(rows.len());
     let mut places: HashTable<u32> = HashTable::with_capacity(rows.len());
-    // The top bits chose the part; the low ones are as good as random.
-    let hash = |sample: u128| sample as u64;
     for row in rows {
         let found = places.find(hash(row.sample), |place| {
             newest.get(*place as usize).is_some_and(|other| other.sample == row.sample)
@@ -307,7 +418,7 @@ fn latest(rows: Vec<Row>) -> Vec<u64> {
             }
         }
     }
-    newest.into_iter().map(|row| row.address).filter(|address| address & UNWANTED == 0).collect()
+    newest
 }
 
 fn value(times: &PrimitiveArray<TimestampMicrosecondType>, row: usize) -> Option<i64> {
@@ -359,7 +470,7 @@ mod tests {
                 .filter(|address| address & UNWANTED == 0)
                 .collect();
             expected.sort_unstable();
-            let mut found = latest(rows);
+            let mut found: Vec<u64> = wanted(&latest(rows)).collect();
             found.sort_unstable();
             prop_assert_eq!(found, expected);
         }

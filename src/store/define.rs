@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use super::Store;
 use super::context::Call;
 use crate::error::{Error, Result, Status};
-use crate::feature::{FeatureDefinition, FeatureKey, FeatureVersions, Graph, Truncation, Versions};
+use crate::feature::{FeatureDefinition, FeatureVersions, Graph, Versions};
 
 /// The features that are defined in a store; clones are the same.
 #[derive(Clone, Default)]
@@ -45,10 +45,7 @@ impl Store {
     /// key. The versions of a feature whose dependencies are not all defined are null.
     pub async fn features(&self, call: &Call) -> Result<RecordBatch> {
         self.check_open()?;
-        let hash = call
-            .run(self.settings().resolve(self.database(), None))
-            .await
-            .map_err(|error| self.located(error))?;
+        let hash = call.run(self.hash_for_read(None)).await.map_err(|error| self.located(error))?;
         let graph = self.graph();
         let mut versions = Versions::new(&graph, hash.truncation);
         let rows = graph
@@ -64,10 +61,6 @@ impl Store {
             })
             .collect::<Result<Vec<_>>>()?;
         catalog(&rows, |project| versions.project_version(project))
-    }
-
-    pub(super) fn feature_version(&self, key: &FeatureKey, truncation: Truncation) -> Result<String> {
-        Versions::new(&self.graph(), truncation).feature_version(key)
     }
 }
 

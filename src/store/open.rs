@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::chain::Fallback;
+use super::chain::{Chain, Fallback};
 use super::context::Call;
 use super::define::Features;
 use super::options::{CACHE_BYTES, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
@@ -21,12 +21,15 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     display: String,
+    name: Option<String>,
+    /// Masked.
+    uri: String,
+    chain: Chain,
     writable: bool,
     project: Option<String>,
     materialization_id: Option<String>,
     settings: Settings,
     features: Features,
-    fallbacks: Vec<Fallback>,
     closed: AtomicBool,
     database: Database,
     // Last, so that the threads outlive what runs on them.
@@ -46,9 +49,10 @@ impl Store {
         options.check_scope("open")?;
         let location = Location::parse(uri)?;
         let writable = options.get(MODE)? != Some("read");
-        let display = match options.get(NAME)? {
-            Some(name) => format!("[{name}] {}", mask(uri)),
-            None => mask(uri),
+        let (name, uri) = (options.get(NAME)?.map(str::to_owned), mask(uri));
+        let display = match &name {
+            Some(name) => format!("[{name}] {uri}"),
+            None => uri.clone(),
         };
         let project = options.get(PROJECT)?.map(str::to_owned);
         if let Some(project) = &project {
@@ -58,6 +62,8 @@ impl Store {
         let materialization_id = options.get(MATERIALIZATION_ID)?.map(str::to_owned);
         let features = Features::default();
         let settings = Settings::from_options(options, features.clone())?;
+        let chain = Chain::new(fallbacks, options)?;
+        chain.check(&display, &location, &settings.known_so_far())?;
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
         let database = Database::new(location, &display, cache_bytes, writable)?;
@@ -70,10 +76,12 @@ impl Store {
             materialization_id,
             settings,
             features,
-            fallbacks,
+            chain,
             closed: AtomicBool::new(false),
             database,
             display,
+            name,
+            uri,
             runtime,
         })))
     }
@@ -118,9 +126,24 @@ impl Store {
         self.0.features.now()
     }
 
-    /// Where reads go on, in this order.
-    pub(super) fn fallbacks(&self) -> &[Fallback] {
-        &self.0.fallbacks
+    /// The name that the store was given.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// The URI of the store, without secrets.
+    pub fn uri(&self) -> &str {
+        &self.0.uri
+    }
+
+    /// Where reads go on.
+    pub(super) fn chain(&self) -> &Chain {
+        &self.0.chain
+    }
+
+    /// Whether two handles are of one store.
+    pub(super) fn is(&self, other: &Store) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(super) fn check_open(&self) -> Result<()> {

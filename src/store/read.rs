@@ -1,17 +1,18 @@
 //! Reading a feature: its current rows, or its history, as a stream.
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::{Expr, lit};
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt};
 
 use super::Store;
 use super::context::Call;
-use super::current::{Current, Selection};
-use super::filter::Filter;
+use super::current::Current;
+use super::find::{Answer, Rows, Visit, visits};
+use super::merge::{union, widened};
 use super::runtime::Runtime;
 use super::system_columns as system;
 use crate::backend::Table;
@@ -34,6 +35,10 @@ pub struct ReadRequest {
     pub sample_history: bool,
     /// Deleted rows too.
     pub deleted: bool,
+    /// Of each sample the latest row of every feature version, where rows of several versions are read.
+    pub each_version: bool,
+    /// Only what the store itself has, without its fallback stores.
+    pub local: bool,
     /// The most rows that a batch has.
     pub batch_rows: Option<usize>,
     /// The most rows that are given.
@@ -41,7 +46,8 @@ pub struct ReadRequest {
 }
 
 impl Store {
-    /// Reads the rows of `feature` that `request` asks for. What is current is decided before this
+    /// Reads the rows of `feature` that `request` asks for, from the first stores of the chain that have
+    /// them. What is current is decided before this
     /// returns; the rows themselves come as they are asked for, from the table as it is now,
     /// whatever is written meanwhile.
     pub async fn read(&self, feature: &str, request: &ReadRequest, call: &Call) -> Result<RowStream> {
@@ -52,84 +58,43 @@ impl Store {
     }
 
     async fn read_key(&self, key: &FeatureKey, request: &ReadRequest) -> Result<RowStream> {
-        self.check_open()?;
-        if request.batch_rows == Some(0) {
-            return Err(Error::invalid("a batch cannot have 0 rows; leave batch_rows out for the default"));
-        }
-        let filters = request.filters.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>>>()?;
-        // Metaxy keeps no history of its own tables: each row counts.
-        let every_row = request.sample_history || key.is_system();
-        let id_columns = if key.is_system() || (every_row && request.feature_history) {
-            Vec::new()
-        } else {
-            self.graph().get(key)?.spec.id_columns.clone()
+        let ask = self.ask(key, request)?;
+        let Answer { shares, visits } = self.answer(&ask).await?;
+        let schemas: Vec<SchemaRef> = shares.iter().map(|share| share.table.schema()).collect();
+        let all = match schemas.as_slice() {
+            [only] => only.clone(),
+            several => union(several.iter().map(AsRef::as_ref)),
         };
-        let Some(table) = self.database().open(&key.table_name()).await? else {
-            return Err(self.not_found(key));
+        let tables = shares.iter().map(|share| share.table.name().to_owned()).next().unwrap_or_default();
+        let columns = projection(&all, request.columns.as_deref(), &ask.id_columns, &tables)?;
+        let schema = Arc::new(
+            all.project(&indices(&all, &columns))
+                .map_err(|cause| Error::new(Status::Internal, format!("a column is gone: {cause}")))?
+                .with_metadata(HashMap::new()),
+        );
+        let several = shares.len() > 1;
+        let mut streams = Vec::with_capacity(shares.len());
+        for share in shares {
+            let present = share.table.schema();
+            let columns =
+                columns.iter().filter(|name| present.column_with_name(name).is_some()).cloned().collect();
+            let plan =
+                Plan { table: share.table, columns, batch_rows: request.batch_rows, limit: request.limit };
+            let (schema, store) = (schema.clone(), share.store);
+            let rows = plan.rows(share.rows);
+            // Each table is read when the one before it has been.
+            let rows = futures::stream::once(rows).try_flatten();
+            streams.push(rows.map(move |batch| match several {
+                true => widened(&batch?, &schema, &store),
+                false => in_schema(&batch?, &schema),
+            }));
+        }
+        let rows = futures::stream::iter(streams).flatten();
+        let rows = match request.limit {
+            Some(limit) if several => first(rows, limit).boxed(),
+            _ => rows.boxed(),
         };
-        let schema = table.schema();
-        for filter in &filters {
-            filter.to_expr(&visible(&schema))?;
-        }
-        let version = self.wanted_version(key, request, &table).await?;
-        let columns = projection(&schema, request.columns.as_deref(), &id_columns, &table)?;
-        let plan = Plan { table, columns, batch_rows: request.batch_rows, limit: request.limit };
-        if every_row {
-            let undeleted = (!request.deleted && !key.is_system()).then_some(system::DELETED_AT);
-            return self.stream(plan.every_row(version, undeleted, &filters).await?, plan);
-        }
-        let (on_ids, on_latest): (Vec<_>, Vec<_>) = filters
-            .into_iter()
-            .flat_map(Filter::split)
-            .partition(|filter| filter.columns().iter().all(|name| id_columns.iter().any(|id| id == name)));
-        let selection = Selection {
-            id_columns,
-            feature_version: version,
-            deleted: request.deleted,
-            on_ids: all_of(on_ids.iter().map(|filter| filter.to_expr(&schema)).collect::<Result<Vec<_>>>()?),
-            on_latest,
-        };
-        let current = selection.find(&plan.table).await?;
-        self.stream(plan.rows(current).await?, plan)
-    }
-
-    /// The feature version whose rows are read; none when all are.
-    async fn wanted_version(
-        &self,
-        key: &FeatureKey,
-        request: &ReadRequest,
-        table: &Table,
-    ) -> Result<Option<String>> {
-        match &request.feature_version {
-            Some(version) => Ok(Some(version.clone())),
-            None if request.feature_history || key.is_system() => Ok(None),
-            None => {
-                let hash = self.settings().resolve(self.database(), Some(table)).await?;
-                Ok(Some(self.feature_version(key, hash.truncation)?))
-            }
-        }
-    }
-
-    fn not_found(&self, key: &FeatureKey) -> Error {
-        Error::new(
-            Status::NotFound,
-            format!(
-                "the feature {key} has no rows in {}: there is no table {}; write it first, or look for it in another store",
-                self.display(),
-                key.table_name()
-            ),
-        )
-    }
-
-    fn stream(&self, rows: BoxStream<'static, Result<RecordBatch>>, plan: Plan) -> Result<RowStream> {
-        let schema = Arc::new(Schema::new(
-            plan.columns
-                .iter()
-                .map(|name| plan.table.schema().field_with_name(name).cloned())
-                .collect::<std::result::Result<Vec<Field>, _>>()
-                .map_err(|cause| Error::new(Status::Internal, format!("a column is gone: {cause}")))?,
-        ));
-        Ok(RowStream { schema, rows, runtime: self.runtime().clone() })
+        Ok(RowStream { schema, rows, visits, runtime: self.runtime().clone() })
     }
 }
 
@@ -137,6 +102,7 @@ impl Store {
 pub struct RowStream {
     schema: SchemaRef,
     rows: BoxStream<'static, Result<RecordBatch>>,
+    visits: Vec<Visit>,
     // Last, so that the threads outlive what runs on them.
     runtime: Runtime,
 }
@@ -149,28 +115,55 @@ impl RowStream {
 
     /// The next batch, nothing at the end.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        let batch = self.rows.next().await?;
-        Some(batch.and_then(|batch| self.in_schema(&batch)))
+        self.rows.next().await
+    }
+
+    /// The stores that were asked for these rows, and which of them serve them.
+    pub fn visits(&self) -> &[Visit] {
+        &self.visits
+    }
+
+    /// The same in the columns of [`visits_schema`](super::visits_schema).
+    pub fn served_by(&self) -> Result<RecordBatch> {
+        visits(&self.visits)
     }
 
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
+}
 
-    /// The batch with the columns in the order that was asked for.
-    fn in_schema(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self
-            .schema
-            .fields()
-            .iter()
-            .filter_map(|field| batch.column_by_name(field.name()).cloned())
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|cause| {
-            Error::new(Status::Internal, format!("the rows do not fit their schema: {cause}"))
-                .caused_by(&cause)
-        })
-    }
+/// The batch with the columns in the order that was asked for.
+fn in_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns =
+        schema.fields().iter().filter_map(|field| batch.column_by_name(field.name()).cloned()).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|cause| {
+        Error::new(Status::Internal, format!("the rows do not fit their schema: {cause}")).caused_by(&cause)
+    })
+}
+
+/// The first rows of a stream.
+fn first(
+    rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+    limit: u64,
+) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
+    rows.boxed().scan(limit, |left, batch| {
+        let batch = match batch {
+            Ok(_) if *left == 0 => None,
+            Ok(batch) => {
+                let rows = batch.num_rows().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= rows as u64;
+                Some(Ok(batch.slice(0, rows)))
+            }
+            Err(error) => Some(Err(error)),
+        };
+        futures::future::ready(batch)
+    })
+}
+
+fn indices(schema: &Schema, columns: &[String]) -> Vec<usize> {
+    columns.iter().filter_map(|name| schema.index_of(name).ok()).collect()
 }
 
 struct Plan {
@@ -181,36 +174,12 @@ struct Plan {
 }
 
 impl Plan {
-    /// All rows that meet the conditions, without asking which are the latest.
-    async fn every_row(
-        &self,
-        version: Option<String>,
-        undeleted: Option<&str>,
-        filters: &[Filter],
-    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let schema = self.table.schema();
-        let mut conditions =
-            filters.iter().map(|filter| filter.to_expr(&schema)).collect::<Result<Vec<_>>>()?;
-        if let Some(version) = version {
-            conditions.push(column_is(&schema, system::FEATURE_VERSION, version));
-        }
-        if let Some(column) = undeleted.filter(|name| schema.column_with_name(name).is_some()) {
-            conditions.push(Expr::Column(Column::from_name(column)).is_null());
-        }
-        self.table
-            .scan(self.columns.clone())
-            .filter(all_of(conditions))
-            .batch_rows(self.batch_rows)
-            .limit(self.limit)
-            .stream()
-            .await
-    }
-
-    async fn rows(&self, current: Current) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    async fn rows(self, rows: Rows) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let scan = self.table.scan(self.columns.clone()).batch_rows(self.batch_rows);
-        match current {
-            Current::All => scan.limit(self.limit).stream().await,
-            Current::Some { mut addresses, known } => {
+        match rows {
+            Rows::Matching(condition) => scan.filter(condition).limit(self.limit).stream().await,
+            Rows::Current(Current::All) => scan.limit(self.limit).stream().await,
+            Rows::Current(Current::Some { mut addresses, known }) => {
                 addresses.truncate(
                     self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
                 );
@@ -261,20 +230,8 @@ impl Plan {
 /// Rows per batch of rows that are known already, unless it is asked for.
 const BATCH_ROWS: usize = 8192;
 
-fn all_of(conditions: Vec<Expr>) -> Option<Expr> {
-    conditions.into_iter().reduce(Expr::and)
-}
-
-fn column_is(schema: &Schema, column: &str, value: String) -> Expr {
-    let value = match schema.field_with_name(column).map(Field::data_type) {
-        Ok(arrow::datatypes::DataType::LargeUtf8) => ScalarValue::LargeUtf8(Some(value)),
-        _ => ScalarValue::Utf8(Some(value)),
-    };
-    Expr::Column(Column::from_name(column)).eq(lit(value))
-}
-
 /// The columns that a reader may see.
-fn visible(schema: &Schema) -> Schema {
+pub(super) fn visible(schema: &Schema) -> Schema {
     let fields = schema
         .fields()
         .iter()
@@ -289,7 +246,7 @@ fn projection(
     schema: &Schema,
     asked: Option<&[String]>,
     id_columns: &[String],
-    table: &Table,
+    table: &str,
 ) -> Result<Vec<String>> {
     let visible = visible(schema);
     let names = || visible.fields().iter().map(|field| field.name().clone());
@@ -305,8 +262,7 @@ fn projection(
         }
         if visible.column_with_name(name).is_none() {
             return Err(Error::invalid(format!(
-                "the table {} has no column {name}; it has: {}",
-                table.name(),
+                "the table {table} has no column {name}; it has: {}",
                 names().collect::<Vec<_>>().join(", ")
             ))
             .with("column", name));

@@ -46,14 +46,16 @@ struct Known {
     /// from that: another process may write to it first.
     told: Partial,
     checked: HashSet<String>,
+    /// Whether all tables were asked once.
+    searched: bool,
     warned: bool,
 }
 
 /// Settings of which either may be unknown, and what says so.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Partial {
-    algorithm: Option<HashAlgorithm>,
-    truncation: Option<Truncation>,
+pub struct Partial {
+    pub algorithm: Option<HashAlgorithm>,
+    pub truncation: Option<Truncation>,
     source: String,
 }
 
@@ -85,6 +87,39 @@ impl Settings {
         let own_table = table.is_some();
         let enough = |told: &Partial| told.is_complete() || (own_table && told.truncation.is_some());
         Ok(self.hash(&self.find(database, table, enough).await?))
+    }
+
+    /// What is known without looking into any table.
+    pub fn known_so_far(&self) -> Partial {
+        let mut known = self.explicit.clone();
+        known.complete(&self.known().told);
+        known
+    }
+
+    /// What the options and `table` tell, or, without a table, all tables of the store, which are asked
+    /// only once.
+    pub async fn told(&self, database: &Database, table: Option<&Table>) -> Result<Partial> {
+        let own_table = table.is_some();
+        let searched = self.known().searched;
+        let enough =
+            |told: &Partial| searched || told.is_complete() || (own_table && told.truncation.is_some());
+        let found = self.find(database, table, enough).await?;
+        self.known().searched = true;
+        let mut told = self.explicit.clone();
+        told.complete(&found.told);
+        Ok(told)
+    }
+
+    /// Whether nothing has to be assumed to write to `table`, or to a new one.
+    pub async fn decided(&self, database: &Database, table: Option<&Table>) -> Result<bool> {
+        let mut told = self.explicit.clone();
+        told.complete(&self.find(database, table, Partial::is_complete).await?.told);
+        Ok(told.is_complete())
+    }
+
+    /// Takes over what a store further down the chain tells, where nothing here tells otherwise.
+    pub fn inherit(&self, below: &Partial) {
+        self.known().told.complete(below);
     }
 
     /// The settings by which rows are written to `table`, or to a new one. Nothing is guessed where
@@ -263,11 +298,12 @@ impl Settings {
 }
 
 impl Partial {
-    fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.algorithm.is_some() && self.truncation.is_some()
     }
 
-    fn complete(&mut self, other: &Partial) {
+    /// Takes from `other` what is unknown here.
+    pub fn complete(&mut self, other: &Partial) {
         if (self.algorithm.is_none() && other.algorithm.is_some())
             || (self.truncation.is_none() && other.truncation.is_some())
         {
@@ -279,21 +315,35 @@ impl Partial {
 }
 
 fn agree(database: &Database, one: &Partial, other: &Partial) -> Result<()> {
-    let differ = |option: &'static str, one_says: String, other_says: String| {
-        Err(Error::new(
-            Status::SchemaMismatch,
-            format!(
-                "{} has {option}={one_says} by {}, but {option}={other_says} by {}; rows of both would never match, so \
-                 open the store with {option}={other_says}, or keep them in different stores",
-                database.display(),
-                one.source,
-                other.source
-            ),
+    agree_unless(one, other, |one_says, other_says| {
+        format!(
+            "{} has {one_says}, but {other_says}; rows of both would never match, so open the store with the latter, or \
+             keep them in different stores",
+            database.display()
         )
-        .with("store", database.display())
-        .with("option", option)
-        .with("expected", one_says)
-        .with("found", other_says))
+    })
+    .map_err(|error| error.with("store", database.display()))
+}
+
+/// Refuses a chain in which rows are hashed in two ways: they would never match.
+pub fn agree_along_chain(store: &str, one: &Partial, below: &str, other: &Partial) -> Result<()> {
+    agree_unless(one, other, |one_says, other_says| {
+        format!(
+            "{store} has {one_says}, but further down its chain {below} has {other_says}; rows of both would never \
+             match, so open {store} with the latter, or without this fallback"
+        )
+    })
+    .map_err(|error| error.with("store", store).with("fallback", below))
+}
+
+fn agree_unless(one: &Partial, other: &Partial, message: impl Fn(String, String) -> String) -> Result<()> {
+    let differ = |option: &'static str, one_says: String, other_says: String| {
+        let says = |value: &str, of: &Partial| format!("{option}={value} by {}", of.source);
+        let message = message(says(&one_says, one), says(&other_says, other));
+        Err(Error::new(Status::SchemaMismatch, message)
+            .with("option", option)
+            .with("expected", one_says)
+            .with("found", other_says))
     };
     if let (Some(one), Some(other)) = (one.algorithm, other.algorithm)
         && one != other

@@ -1,0 +1,509 @@
+//! Finding a feature: which stores of a chain serve it, and with which rows.
+//!
+//! A walk goes down the chain, depth first. Each store says by its `fallback.missing` when it is not
+//! enough; what it has then hides the same samples further down, so that a tombstone here deletes a
+//! row there.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, LargeStringArray, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::{Expr, lit};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::Store;
+use super::chain::{Fallback, Missing, is_unavailable};
+use super::context::Call;
+use super::current::{Collect, Current, Found, Selection};
+use super::filter::Filter;
+use super::read::{ReadRequest, visible};
+use super::samples::Samples;
+use super::settings::{Partial, agree_along_chain};
+use super::system_columns as system;
+use crate::backend::Table;
+use crate::error::{Error, Result, Status};
+use crate::feature::{FeatureKey, Graph, Versions};
+use crate::log::{self, Level};
+
+/// A read of a feature, as every store of the chain is asked for it.
+pub struct Ask {
+    pub key: FeatureKey,
+    pub request: ReadRequest,
+    pub id_columns: Vec<String>,
+    graph: Arc<Graph>,
+    filters: Vec<Filter>,
+    every_row: bool,
+}
+
+/// What a store of the chain had to say.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    pub name: Option<String>,
+    /// Masked.
+    pub uri: String,
+    pub table: String,
+    /// The version of its table, if there is one.
+    pub version: Option<u64>,
+    pub outcome: Outcome,
+    /// Why it could not be asked.
+    pub problem: Option<String>,
+}
+
+/// What became of a visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its table has a share in the answer.
+    Served,
+    /// It has no table of the feature.
+    Absent,
+    /// No row of its table is current.
+    NoRows,
+    /// It was passed over.
+    Unavailable,
+}
+
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Served => "served",
+            Outcome::Absent => "absent",
+            Outcome::NoRows => "no rows",
+            Outcome::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// The rows of one table that belong to an answer.
+pub struct Share {
+    pub store: String,
+    pub table: Table,
+    pub rows: Rows,
+    visit: usize,
+}
+
+pub enum Rows {
+    /// All that meet a condition, found while they are read.
+    Matching(Option<Expr>),
+    Current(Current),
+}
+
+/// All that a chain has of what was asked.
+pub struct Answer {
+    /// At least one; the rows of an earlier one come first.
+    pub shares: Vec<Share>,
+    pub visits: Vec<Visit>,
+}
+
+impl Store {
+    /// Finds out which stores of the chain would serve a read, without reading the rows: the stores that
+    /// were asked, in the order of asking, in the columns of [`visits_schema`].
+    pub async fn find(&self, feature: &str, request: &ReadRequest, call: &Call) -> Result<RecordBatch> {
+        let key = FeatureKey::parse(feature)?;
+        let answer = call.run(async { self.answer(&self.ask(&key, request)?).await }).await;
+        visits(&answer.map_err(|error| self.located(error).with("feature", &key))?.visits)
+    }
+
+    pub(super) fn ask(&self, key: &FeatureKey, request: &ReadRequest) -> Result<Ask> {
+        self.check_open()?;
+        if request.batch_rows == Some(0) {
+            return Err(Error::invalid("a batch cannot have 0 rows; leave batch_rows out for the default"));
+        }
+        let filters = request.filters.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>>>()?;
+        // Metaxy keeps no history of its own tables: each row counts.
+        let every_row = request.sample_history || key.is_system();
+        let graph = self.graph();
+        let local = request.local || key.is_system() || self.chain().fallbacks.is_empty();
+        let id_columns = if key.is_system() || (every_row && request.feature_history && local) {
+            Vec::new()
+        } else {
+            graph.get(key)?.spec.id_columns.clone()
+        };
+        Ok(Ask { key: key.clone(), request: request.clone(), id_columns, graph, filters, every_row })
+    }
+
+    pub(super) async fn answer(&self, ask: &Ask) -> Result<Answer> {
+        let mut walk = Walk {
+            ask,
+            local: ask.request.local || ask.key.is_system() || self.chain().fallbacks.is_empty(),
+            seen: Vec::new(),
+            hidden: Arc::default(),
+            id_types: None,
+            agreed: None,
+            schemas: Vec::new(),
+            shares: Vec::new(),
+            empty: None,
+            visits: Vec::new(),
+        };
+        walk.visit(self, Collect::Nothing).await?;
+        walk.end(self)
+    }
+}
+
+/// What a store, or the chain below it, was found to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Has {
+    Nothing,
+    Table,
+    Rows,
+}
+
+struct Walk<'a> {
+    ask: &'a Ask,
+    /// Whether the fallback stores are left alone.
+    local: bool,
+    seen: Vec<Store>,
+    /// The samples of the stores that were visited, as far as they hide those that follow.
+    hidden: Arc<Samples>,
+    id_types: Option<Vec<DataType>>,
+    /// The settings of the chain so far, and the store that said so.
+    agreed: Option<(String, Partial)>,
+    schemas: Vec<SchemaRef>,
+    shares: Vec<Share>,
+    /// The first table without rows, which is the answer if nobody has any.
+    empty: Option<Share>,
+    visits: Vec<Visit>,
+}
+
+impl Walk<'_> {
+    /// Asks a store and, as far as it says so, those below it. `above` is what the stores further up
+    /// need to know of its samples.
+    fn visit<'a>(&'a mut self, store: &'a Store, above: Collect) -> BoxFuture<'a, Result<Has>> {
+        async move {
+            if self.seen.iter().any(|seen| seen.is(store)) {
+                // Two ways lead to it; it has had its say.
+                return Ok(Has::Nothing);
+            }
+            self.seen.push(store.clone());
+            let chain = store.chain();
+            let mut has = match self.own(store, above.max(self.needed_below(store))).await {
+                Err(error) if is_unavailable(&error) && chain.pass_over && !self.local => {
+                    self.pass_over(store.name(), store.uri(), &store.display(), &error);
+                    Has::Nothing
+                }
+                has => has?,
+            };
+            let enough = |has: Has| match chain.missing {
+                Missing::Table => has >= Has::Table,
+                Missing::Rows => has == Has::Rows,
+                Missing::Merge => false,
+            };
+            if self.local {
+                return Ok(has);
+            }
+            let last = chain.fallbacks.len();
+            for (place, fallback) in chain.fallbacks.iter().enumerate() {
+                if enough(has) {
+                    break;
+                }
+                let needed = if place + 1 == last { above } else { above.max(self.needed_below(store)) };
+                has = has.max(self.descend(store, fallback, needed).await?);
+            }
+            Ok(has)
+        }
+        .boxed()
+    }
+
+    /// What a store needs to know of samples before it can go on.
+    fn needed_below(&self, store: &Store) -> Collect {
+        match store.chain().missing {
+            _ if self.local || store.chain().fallbacks.is_empty() => Collect::Nothing,
+            Missing::Table => Collect::Nothing,
+            Missing::Rows => Collect::Deleted,
+            Missing::Merge => Collect::All,
+        }
+    }
+
+    async fn descend(&mut self, store: &Store, fallback: &Fallback, needed: Collect) -> Result<Has> {
+        let below = match fallback.store() {
+            Ok(below) => below,
+            Err(error) if error.status() == Status::NotFound => {
+                self.note(None, fallback.display(), Outcome::Absent, Some(error.message().to_owned()));
+                return Ok(Has::Nothing);
+            }
+            Err(error) if is_unavailable(&error) && store.chain().pass_over => {
+                self.pass_over(None, fallback.display(), fallback.display(), &error);
+                return Ok(Has::Nothing);
+            }
+            Err(error) => return Err(error),
+        };
+        let visited = self.visits.len();
+        match self.visit(below, needed).await {
+            // Only what was not asked is passed over: an answer must not be half of one store's.
+            Err(error) if is_unavailable(&error) && store.chain().pass_over => {
+                self.forget_from(visited);
+                self.pass_over(below.name(), below.uri(), &below.display(), &error);
+                Ok(Has::Nothing)
+            }
+            has => has,
+        }
+    }
+
+    /// Asks one store alone.
+    async fn own(&mut self, store: &Store, collect: Collect) -> Result<Has> {
+        let database = store.database();
+        let table = database.open(&self.ask.key.table_name()).await?;
+        if !self.local {
+            let told = store.settings().told(database, table.as_ref()).await?;
+            self.agree(store, told)?;
+        }
+        let Some(table) = table else {
+            self.note(store.name(), store.uri(), Outcome::Absent, None);
+            return Ok(Has::Nothing);
+        };
+        let schema = table.schema();
+        self.schemas.push(schema.clone());
+        if self.local {
+            self.check_columns(&table)?;
+        }
+        let version = self.version(store, &table).await?;
+        let wanted = &self.ask.request;
+        if self.ask.every_row && collect == Collect::Nothing && self.hidden.is_empty() {
+            let undeleted = !wanted.deleted && !self.ask.key.is_system();
+            let condition = self.condition(&schema, version, undeleted)?;
+            self.share(store, table, Rows::Matching(condition), true);
+            return Ok(Has::Rows);
+        }
+        let found = self.select(&schema, version.clone(), collect)?.find(&table).await?;
+        let mut live = found.live;
+        if !live && collect == Collect::Deleted && !self.ask.filters.is_empty() {
+            // The filters are no part of the question whether there are rows.
+            live = self.unfiltered(version).find(&table).await?.live;
+        }
+        let Found { current, collected, id_types, .. } = found;
+        self.id_types.get_or_insert(id_types);
+        if !collected.is_empty() {
+            Arc::make_mut(&mut self.hidden).extend(collected);
+        }
+        let has_rows = match &current {
+            Current::All => live || wanted.deleted,
+            Current::Some { addresses, .. } => !addresses.is_empty(),
+        };
+        self.share(store, table, Rows::Current(current), live || has_rows);
+        Ok(if live { Has::Rows } else { Has::Table })
+    }
+
+    fn share(&mut self, store: &Store, table: Table, rows: Rows, served: bool) {
+        let outcome = if served { Outcome::Served } else { Outcome::NoRows };
+        self.note(store.name(), store.uri(), outcome, None);
+        let visit = self.visits.len().saturating_sub(1);
+        if let Some(visit) = self.visits.get_mut(visit) {
+            visit.version = Some(table.version());
+        }
+        let share = Share { store: store.display(), table, rows, visit };
+        if served {
+            self.shares.push(share);
+        } else {
+            self.empty.get_or_insert(share);
+        }
+    }
+
+    fn note(&mut self, name: Option<&str>, uri: &str, outcome: Outcome, problem: Option<String>) {
+        self.visits.push(Visit {
+            name: name.map(str::to_owned),
+            uri: uri.to_owned(),
+            table: self.ask.key.table_name(),
+            version: None,
+            outcome,
+            problem,
+        });
+    }
+
+    fn pass_over(&mut self, name: Option<&str>, uri: &str, display: &str, error: &Error) {
+        log::emit(Level::Warn, || {
+            format!("{display} cannot be reached, and is passed over to read {}: {error}", self.ask.key)
+        });
+        self.note(name, uri, Outcome::Unavailable, Some(error.message().to_owned()));
+    }
+
+    /// Takes back what the visits from this one on have contributed.
+    fn forget_from(&mut self, visit: usize) {
+        self.visits.truncate(visit);
+        self.shares.retain(|share| share.visit < visit);
+        self.empty = self.empty.take().filter(|share| share.visit < visit);
+    }
+
+    fn agree(&mut self, store: &Store, told: Partial) -> Result<()> {
+        match &mut self.agreed {
+            None => self.agreed = Some((store.display(), told)),
+            Some((first, agreed)) => {
+                agree_along_chain(first, agreed, &store.display(), &told)?;
+                agreed.complete(&told);
+            }
+        }
+        Ok(())
+    }
+
+    /// The feature version whose rows are read; none when all are.
+    async fn version(&self, store: &Store, table: &Table) -> Result<Option<String>> {
+        let wanted = &self.ask.request;
+        if let Some(version) = &wanted.feature_version {
+            return Ok(Some(version.clone()));
+        }
+        if wanted.feature_history || self.ask.key.is_system() {
+            return Ok(None);
+        }
+        let agreed = self.agreed.as_ref().and_then(|(_, agreed)| agreed.truncation);
+        let truncation = match agreed {
+            Some(truncation) => truncation,
+            None => store.settings().resolve(store.database(), Some(table)).await?.truncation,
+        };
+        Versions::new(&self.ask.graph, truncation).feature_version(&self.ask.key).map(Some)
+    }
+
+    fn select(&self, schema: &Schema, version: Option<String>, collect: Collect) -> Result<Selection> {
+        let ids = &self.ask.id_columns;
+        let (on_ids, on_latest): (Vec<_>, Vec<_>) = self
+            .ask
+            .filters
+            .iter()
+            .cloned()
+            .flat_map(Filter::split)
+            .partition(|filter| filter.columns().iter().all(|name| ids.iter().any(|id| id == name)));
+        let on_ids = on_ids.iter().map(|filter| filter.to_expr(schema)).collect::<Result<Vec<_>>>()?;
+        Ok(Selection { on_ids: all_of(on_ids), on_latest, collect, ..self.unfiltered(version) })
+    }
+
+    fn unfiltered(&self, version: Option<String>) -> Selection {
+        let mut id_columns = self.ask.id_columns.clone();
+        if self.ask.request.each_version {
+            id_columns.push(system::FEATURE_VERSION.to_owned());
+        }
+        Selection {
+            id_columns,
+            feature_version: version,
+            deleted: self.ask.request.deleted,
+            on_ids: None,
+            on_latest: Vec::new(),
+            every_row: self.ask.every_row,
+            hidden: Some(self.hidden.clone()).filter(|hidden| !hidden.is_empty()),
+            id_types: self.id_types.clone(),
+            collect: Collect::Nothing,
+        }
+    }
+
+    /// What every row must meet, where it does not matter which is the latest of its sample.
+    fn condition(&self, schema: &Schema, version: Option<String>, undeleted: bool) -> Result<Option<Expr>> {
+        let filters = self.ask.filters.iter();
+        let mut conditions =
+            filters.map(|filter| filter.to_expr(&visible(schema))).collect::<Result<Vec<_>>>()?;
+        if let Some(version) = version {
+            conditions.push(column_is(schema, system::FEATURE_VERSION, version));
+        }
+        if undeleted && schema.column_with_name(system::DELETED_AT).is_some() {
+            conditions.push(Expr::Column(Column::from_name(system::DELETED_AT)).is_null());
+        }
+        Ok(all_of(conditions))
+    }
+
+    /// Refuses columns that the only table lacks, before anything is read.
+    fn check_columns(&self, table: &Table) -> Result<()> {
+        let schema = visible(&table.schema());
+        for filter in &self.ask.filters {
+            filter.to_expr(&schema)?;
+        }
+        Ok(())
+    }
+
+    fn end(self, store: &Store) -> Result<Answer> {
+        let Walk { ask, local, schemas, mut shares, empty, mut visits, .. } = self;
+        if shares.is_empty() {
+            let Some(empty) = empty else { return Err(not_found(store, ask, &visits, local)) };
+            if let Some(visit) = visits.get_mut(empty.visit) {
+                visit.outcome = Outcome::Served;
+            }
+            shares.push(empty);
+        }
+        if !local {
+            let all = visible(&union_of(&schemas));
+            for filter in &ask.filters {
+                filter.to_expr(&all)?;
+            }
+            log::emit(Level::Debug, || {
+                let served: Vec<&str> = shares.iter().map(|share| share.store.as_str()).collect();
+                format!("{} is served by {}", ask.key, served.join(", "))
+            });
+        }
+        Ok(Answer { shares, visits })
+    }
+}
+
+/// The columns that any of the tables has, each with the type of the first that has it.
+fn union_of(schemas: &[SchemaRef]) -> Schema {
+    let mut fields: Vec<Field> = Vec::new();
+    for field in schemas.iter().flat_map(|schema| schema.fields()) {
+        if !fields.iter().any(|other| other.name() == field.name()) {
+            fields.push(field.as_ref().clone());
+        }
+    }
+    Schema::new(fields)
+}
+
+fn not_found(store: &Store, ask: &Ask, visits: &[Visit], local: bool) -> Error {
+    let (key, table) = (&ask.key, ask.key.table_name());
+    let message = match local {
+        true => format!(
+            "the feature {key} has no rows in {}: there is no table {table}; write it first, or look for it in another \
+             store",
+            store.display()
+        ),
+        false => {
+            let asked: Vec<String> = visits
+                .iter()
+                .map(|visit| {
+                    let name = visit.name.as_deref().map_or(String::new(), |name| format!("[{name}] "));
+                    format!("{name}{} ({})", visit.uri, visit.outcome.name())
+                })
+                .collect();
+            format!(
+                "the feature {key} has no rows in the chain of {}: no store has a table {table}; asked were {}",
+                store.display(),
+                asked.join(", ")
+            )
+        }
+    };
+    Error::new(Status::NotFound, message)
+}
+
+pub(super) fn all_of(conditions: Vec<Expr>) -> Option<Expr> {
+    conditions.into_iter().reduce(Expr::and)
+}
+
+fn column_is(schema: &Schema, column: &str, value: String) -> Expr {
+    let value = match schema.field_with_name(column).map(Field::data_type) {
+        Ok(DataType::LargeUtf8) => ScalarValue::LargeUtf8(Some(value)),
+        _ => ScalarValue::Utf8(Some(value)),
+    };
+    Expr::Column(Column::from_name(column)).eq(lit(value))
+}
+
+/// The columns of [`Store::find`].
+pub fn visits_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::LargeUtf8, true);
+    Arc::new(Schema::new(vec![
+        text("store"),
+        text("uri"),
+        text("table"),
+        Field::new("version", DataType::UInt64, true),
+        text("outcome"),
+        text("problem"),
+    ]))
+}
+
+pub(super) fn visits(visits: &[Visit]) -> Result<RecordBatch> {
+    let text = |of: &dyn Fn(&Visit) -> Option<&str>| -> ArrayRef {
+        Arc::new(visits.iter().map(of).collect::<LargeStringArray>())
+    };
+    let columns: Vec<ArrayRef> = vec![
+        text(&|visit| visit.name.as_deref()),
+        text(&|visit| Some(&visit.uri)),
+        text(&|visit| Some(&visit.table)),
+        Arc::new(visits.iter().map(|visit| visit.version).collect::<UInt64Array>()),
+        text(&|visit| Some(visit.outcome.name())),
+        text(&|visit| visit.problem.as_deref()),
+    ];
+    RecordBatch::try_new(visits_schema(), columns).map_err(|cause| {
+        Error::new(Status::Internal, format!("the list of asked stores is malformed: {cause}"))
+    })
+}
