@@ -7,10 +7,12 @@ pub mod context;
 pub mod options;
 pub mod runtime;
 
+mod catalog;
 mod chain;
 mod conform;
 mod current;
 mod define;
+mod describe;
 mod filter;
 mod identity;
 mod incoming;
@@ -19,6 +21,7 @@ mod read;
 mod repeats;
 mod settings;
 mod system_columns;
+mod tally;
 mod write;
 
 pub use chain::Fallback;
