@@ -290,7 +290,7 @@ pub fn unusable_column_name(name: &str) -> Option<&'static str> {
 }
 
 /// Where a table keeps its manifests.
-const VERSIONS: &str = "_versions";
+pub(super) const VERSIONS: &str = "_versions";
 
 /// The last bytes of a manifest: where its content begins, the format's version, and these four.
 const FOOTER_BYTES: u64 = 16;
@@ -307,7 +307,7 @@ fn newest_manifest(table: &Path) -> Option<PathBuf> {
 }
 
 /// The version that a manifest's name tells; names of 20 digits count down, so that the newest is listed first.
-fn version_of(manifest: &Path) -> Option<u64> {
+pub(super) fn version_of(manifest: &Path) -> Option<u64> {
     if manifest.extension()? != "manifest" {
         return None;
     }

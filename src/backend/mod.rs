@@ -6,13 +6,16 @@
 mod database;
 mod failure;
 mod location;
+mod presence;
 mod scan;
 mod session;
 mod stage;
+mod statistics;
 mod table;
 
 pub use database::{Database, unusable_column_name};
 pub use location::{Location, mask};
 pub use scan::Scan;
 pub use stage::Staged;
+pub use statistics::Statistics;
 pub use table::Table;

@@ -20,6 +20,7 @@
 
 mod adopt;
 mod argument;
+pub mod catalog;
 pub mod context;
 pub mod error;
 mod export;

@@ -7,10 +7,12 @@ pub mod context;
 pub mod options;
 pub mod runtime;
 
+mod catalog;
 mod chain;
 mod conform;
 mod current;
 mod define;
+mod describe;
 mod filter;
 mod find;
 mod identity;
@@ -22,6 +24,7 @@ mod repeats;
 mod samples;
 mod settings;
 mod system_columns;
+mod tally;
 mod write;
 
 pub use chain::Fallback;

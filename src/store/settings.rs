@@ -389,6 +389,18 @@ fn recorded(table: &str, schema: &Schema) -> Result<Option<Partial>> {
     }))
 }
 
+/// What `table` alone tells, as the options spell it: the algorithm and the truncation.
+pub async fn told_by(
+    table: &Table,
+    members: Option<Vec<String>>,
+) -> Result<(Option<&'static str>, Option<String>)> {
+    let told = match recorded(table.name(), &table.schema())? {
+        Some(told) => told,
+        None => inferred(table, members).await?.told,
+    };
+    Ok((told.algorithm.map(HashAlgorithm::name), told.truncation.map(length)))
+}
+
 /// What the first rows of a table without a record tell; `members` are those that its feature hashes now.
 async fn inferred(table: &Table, members: Option<Vec<String>>) -> Result<Evidence> {
     let schema = table.schema();

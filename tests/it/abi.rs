@@ -62,3 +62,8 @@ fn arrow_arrays_of_every_shape() {
 fn a_panic_inside() {
     run("panic");
 }
+
+#[test]
+fn the_catalog_of_a_store() {
+    run("catalog");
+}
