@@ -4,6 +4,7 @@
 //! scans, stages and publishes tables, and turns LanceDB's failures into ours.
 
 mod database;
+mod erase;
 mod failure;
 mod location;
 mod scan;
@@ -12,6 +13,7 @@ mod stage;
 mod table;
 
 pub use database::{Database, unusable_column_name};
+pub use erase::Erased;
 pub use location::{Location, mask};
 pub use scan::Scan;
 pub use stage::Staged;

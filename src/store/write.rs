@@ -121,10 +121,8 @@ impl Store {
         options: &Options,
     ) -> Result<Writer> {
         let table = self.appendable(&spec.key).await?;
-        let stamp = Stamp {
-            fresh: None,
-            materialization_id: options.get(MATERIALIZATION_ID)?.map(str::to_owned),
-        };
+        let stamp =
+            Stamp { fresh: None, materialization_id: options.get(MATERIALIZATION_ID)?.map(str::to_owned) };
         let present = table.map(|table| table.schema());
         let incoming = Incoming::new(spec, &schema, present.as_deref(), hash, stamp)?;
         Ok(self.begin(&spec.key, incoming, schema, hash, OnRepeat::Keep))
@@ -150,16 +148,7 @@ impl Store {
         let given_up = CancellationToken::new();
         let stage = Stage { store: self.clone(), table: key.table_name(), hash, given_up: given_up.clone() };
         let staging = Some(tokio::spawn(stage.run(incoming, repeats, received)));
-        Writer {
-            store: self.clone(),
-            feature: key.clone(),
-            hash,
-            schema,
-            rows,
-            staging,
-            given_up,
-            pushed: 0,
-        }
+        Writer { store: self.clone(), feature: key.clone(), hash, schema, rows, staging, given_up, pushed: 0 }
     }
 }
 
