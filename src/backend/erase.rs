@@ -10,7 +10,7 @@ use lance::dataset::transaction::{Operation, Transaction};
 use lance_table::format::Fragment;
 
 use super::database::Database;
-use super::failure::{from_lance, is_conflict};
+use super::failure::is_conflict;
 use super::table::Table;
 use crate::error::{Error, Result, Status};
 
@@ -53,8 +53,8 @@ impl Database {
             .await;
         match committed {
             Ok(dataset) => Ok(Erased::Done { version: dataset.version().version }),
-            Err(cause) => match self.committed_as(table, &identity, &cause).await? {
-                Some(version) => Ok(Erased::Done { version }),
+            Err(cause) => match self.committed_as(table, &identity, "removed from", &cause).await? {
+                Some(dataset) => Ok(Erased::Done { version: dataset.version().version }),
                 None if is_conflict(&cause) => Ok(Erased::Overtaken),
                 None => Err(failed(cause)),
             },
@@ -62,14 +62,20 @@ impl Database {
     }
 
     /// The version in which the commit `identity` was made, in spite of its answer `cause`, after
-    /// the version `table`.
-    async fn committed_as(&self, table: &Table, identity: &str, cause: &lance::Error) -> Result<Option<u64>> {
+    /// the version `table`; by it rows were to be `changed`.
+    pub(super) async fn committed_as(
+        &self,
+        table: &Table,
+        identity: &str,
+        changed: &str,
+        cause: &lance::Error,
+    ) -> Result<Option<Dataset>> {
         let unknown = |error: &(dyn std::error::Error + 'static)| {
             Error::new(
                 Status::Unavailable,
                 format!(
-                    "it is not known whether rows were removed from the table {} of {}: the commit was answered with \
-                     {cause}, and looking for it failed with {error}; read before removing them again",
+                    "it is not known whether rows were {changed} the table {} of {}: the commit was answered with {cause}, and \
+                     looking for it failed with {error}",
                     table.name(),
                     self.display()
                 ),
@@ -88,11 +94,12 @@ impl Database {
         for version in (since + 1..=newest.dataset.version().version).rev() {
             let found = async {
                 let dataset = newest.dataset.checkout_version(version).await?;
-                Ok(dataset.read_transaction().await?.is_some_and(|made| made.uuid == identity))
+                let made = dataset.read_transaction().await?;
+                Ok(made.is_some_and(|made| made.uuid == identity).then_some(dataset))
             };
             match found.await {
-                Ok(true) => return Ok(Some(version)),
-                Ok(false) => {}
+                Ok(Some(dataset)) => return Ok(Some(dataset)),
+                Ok(None) => {}
                 // Cleaned up already, and what is older with it.
                 Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => break,
                 Err(cause) => return Err(unknown(&cause)),

@@ -14,10 +14,12 @@ mod define;
 mod filter;
 mod identity;
 mod incoming;
+mod maintain;
 mod open;
 mod read;
 mod repeats;
 mod settings;
+mod superseded;
 mod system_columns;
 mod write;
 

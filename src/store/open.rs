@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::chain::Fallback;
 use super::context::Call;
 use super::define::Features;
+use super::maintain::Upkeep;
 use super::options::{CACHE_BYTES, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
 use super::runtime::Runtime;
 use super::settings::Settings;
@@ -27,6 +28,7 @@ struct Inner {
     settings: Settings,
     features: Features,
     fallbacks: Vec<Fallback>,
+    upkeep: Option<Upkeep>,
     closed: AtomicBool,
     database: Database,
     // Last, so that the threads outlive what runs on them.
@@ -58,6 +60,7 @@ impl Store {
         let materialization_id = options.get(MATERIALIZATION_ID)?.map(str::to_owned);
         let features = Features::default();
         let settings = Settings::from_options(options, features.clone())?;
+        let upkeep = Upkeep::from_options(options)?;
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
         let database = Database::new(location, &display, cache_bytes, writable)?;
@@ -71,6 +74,7 @@ impl Store {
             settings,
             features,
             fallbacks,
+            upkeep,
             closed: AtomicBool::new(false),
             database,
             display,
@@ -121,6 +125,10 @@ impl Store {
     /// Where reads go on, in this order.
     pub(super) fn fallbacks(&self) -> &[Fallback] {
         &self.0.fallbacks
+    }
+
+    pub(super) fn upkeep(&self) -> Option<Upkeep> {
+        self.0.upkeep
     }
 
     pub(super) fn check_open(&self) -> Result<()> {

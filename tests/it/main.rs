@@ -4,6 +4,7 @@ mod abi;
 mod golden_stores;
 mod header;
 mod interop;
+mod maintain;
 mod native;
 mod read;
 mod readme;
