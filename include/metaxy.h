@@ -1029,6 +1029,70 @@ MetaxyStatus metaxy_writer_abort(MetaxyWriter *writer,
 void metaxy_writer_free(MetaxyWriter *writer);
 
 /**
+ * Joins the small fragments of a feature's table, or of every table if `feature` is NULL, and gives the space of
+ * deleted rows back. The rows and their order stay as they are; readers and writers go on meanwhile, in any process.
+ * What the files were before stays until it is pruned.
+ *
+ * `feature`, `options` and `context` are borrowed for the call; each may be NULL. A key of `metaxy-system/` names a
+ * table of Metaxy itself. `report` receives a stream that the caller releases, of one batch with a row per table and
+ * the columns `feature` (large text, null where no defined feature has the table), `table` (large text),
+ * `fragments_before`, `fragments_after`, `rows_removed` (deleted rows whose space was given back) and `version`
+ * (int64). If it fails or is cancelled, the tables before are compacted. Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed or open for
+ * reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
+ * `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_compact(const MetaxyStore *store,
+                                  const char *feature,
+                                  const MetaxyOptions *options,
+                                  const MetaxyContext *context,
+                                  struct ArrowArrayStream *report,
+                                  MetaxyError **error);
+
+/**
+ * Removes the versions of a feature's table, or of every table if `feature` is NULL, that were superseded longer ago
+ * than the option `prune.older_than_ms` says, with the files that only they need.
+ *
+ * The newest version is never removed, and in a local directory none that a read or a stream of this library, in any
+ * process, still uses, nor a later one; other programs are protected by the age alone. Files that belong to no version
+ * may be of a write that is under way: they go when they are a week old. Pointers, threads and statuses as
+ * `metaxy_store_compact`. The columns of `report` are `feature`, `table` (large text), `versions_removed`,
+ * `bytes_removed` and `version` (int64).
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_prune(const MetaxyStore *store,
+                                const char *feature,
+                                const MetaxyOptions *options,
+                                const MetaxyContext *context,
+                                struct ArrowArrayStream *report,
+                                MetaxyError **error);
+
+/**
+ * Removes for good the rows of a feature, or of every defined feature if `feature` is NULL, that have been superseded
+ * for longer than the option `purge.older_than_ms` says: a later row of the same sample and the same feature version
+ * is that old. Rows of other feature versions do not count.
+ *
+ * A tombstone that is the last row of its sample goes at that age, with everything it hides; unless an older row of
+ * the sample in another feature version stays, which would show again. Since a tombstone may hide a row of a fallback
+ * store, it stays in a store that has fallbacks; the option `purge.tombstones` says otherwise, as `keep` must where
+ * another store has this one in its chain. The space is given back by `metaxy_store_compact` and `metaxy_store_prune`.
+ * Pointers, threads and statuses as `metaxy_store_compact`, and `METAXY_UNSUPPORTED` for a table of Metaxy itself,
+ * `METAXY_SCHEMA_MISMATCH` for one without the feature's id columns; `feature` must be defined. The columns of
+ * `report` are `feature`, `table` (large text), `rows_removed` and `version` (int64).
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_purge(const MetaxyStore *store,
+                                const char *feature,
+                                const MetaxyOptions *options,
+                                const MetaxyContext *context,
+                                struct ArrowArrayStream *report,
+                                MetaxyError **error);
+
+/**
  * Sends messages of `level` and more urgent ones to `callback`, or, if that is NULL, nowhere, as at the beginning.
  *
  * `level` is one of `METAXY_LOG_*`; `user_data` is passed to the callback and must live until another one is set. When

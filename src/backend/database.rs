@@ -64,11 +64,8 @@ impl Database {
         })
     }
 
-    /// Opens the newest version of `table`; `None` when there is none.
-    ///
-    /// A write through a handle that another process has overtaken could bring an older table back
-    /// over a newer one, so nothing here keeps tables open.
-    pub async fn open(&self, table: &str) -> Result<Option<Table>> {
+    /// Opens the newest version of `table` without a pin; `None` when there is none.
+    pub(super) async fn open_newest(&self, table: &str) -> Result<Option<Table>> {
         if let Some(directory) = self.table_directory(table) {
             // Saves the connection for the common question about a table that is not there.
             match directory.try_exists() {
@@ -297,7 +294,7 @@ const FOOTER_BYTES: u64 = 16;
 const MAGIC: &[u8; 4] = lance_table::format::MAGIC;
 
 /// The manifest that a table would be opened with.
-fn newest_manifest(table: &Path) -> Option<PathBuf> {
+pub(super) fn newest_manifest(table: &Path) -> Option<PathBuf> {
     std::fs::read_dir(table.join(VERSIONS))
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -4,8 +4,11 @@
 //! scans, stages and publishes tables, and turns LanceDB's failures into ours.
 
 mod database;
+mod erase;
 mod failure;
 mod location;
+mod maintain;
+mod pin;
 mod presence;
 mod scan;
 mod session;
@@ -14,7 +17,9 @@ mod statistics;
 mod table;
 
 pub use database::{Database, unusable_column_name};
+pub use erase::Erased;
 pub use location::{Location, mask};
+pub use maintain::{Compacted, Extent, Maintaining, Pruned};
 pub use scan::Scan;
 pub use stage::Staged;
 pub use statistics::Statistics;

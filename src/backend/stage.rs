@@ -309,7 +309,8 @@ impl Database {
             return Ok(());
         }
         let fragments = staged.renumbered(&table, self.display())?;
-        let dataset = table.dataset;
+        // The table is held until the end, so that what others commit meanwhile is there to be looked at.
+        let dataset = table.dataset.clone();
         let transaction = TransactionBuilder::new(dataset.version().version, Operation::Append { fragments })
             .uuid(identity.to_owned())
             .build();
@@ -343,7 +344,7 @@ impl Database {
                 .await
         };
         match evolved.await {
-            Ok(()) => Ok(Table::new(Arc::new(dataset), &staged.table, self.display())),
+            Ok(()) => Ok(table.moved_to(Arc::new(dataset))),
             Err(cause) => Err(Attempt::Overtaken(cause)),
         }
     }
@@ -383,7 +384,7 @@ impl Database {
         self.located(&staged.table, Error::new(Status::Conflict, message))
     }
 
-    fn data_path(
+    pub(super) fn data_path(
         &self,
         root: &object_store::path::Path,
         table: &str,

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use lance::Dataset;
 
 use super::failure::from_lance;
+use super::pin::Pin;
 use super::scan::Scan;
 use crate::error::{Error, Result, Status};
 
@@ -17,11 +18,23 @@ pub struct Table {
     pub(super) dataset: Arc<Dataset>,
     name: Arc<str>,
     database: Arc<str>,
+    /// Held by every clone, and so by every stream.
+    #[expect(dead_code, reason = "held, not used")]
+    pin: Option<Arc<Pin>>,
 }
 
 impl Table {
     pub(super) fn new(dataset: Arc<Dataset>, name: &str, database: &str) -> Table {
-        Table { dataset, name: name.into(), database: database.into() }
+        Table { dataset, name: name.into(), database: database.into(), pin: None }
+    }
+
+    pub(super) fn pinned(self, pin: Arc<Pin>) -> Table {
+        Table { pin: Some(pin), ..self }
+    }
+
+    /// A later version of the same table, under the same pin.
+    pub(super) fn moved_to(&self, dataset: Arc<Dataset>) -> Table {
+        Table { dataset, ..self.clone() }
     }
 
     pub fn name(&self) -> &str {

@@ -29,6 +29,7 @@ mod handle;
 mod import;
 mod layout;
 pub mod log;
+pub mod maintain;
 pub mod options;
 pub mod read_request;
 pub mod status;

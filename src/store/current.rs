@@ -27,6 +27,7 @@ use crate::backend::{Scan, Table};
 use crate::error::{Error, Result, Status};
 
 /// Which rows are asked for.
+#[derive(Clone, Default)]
 pub struct Selection {
     pub id_columns: Vec<String>,
     /// Rows of other versions of the feature are not looked at.

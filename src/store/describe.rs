@@ -16,7 +16,7 @@ use super::system_columns as system;
 use super::tally::{Tallies, tally};
 use crate::backend::Table;
 use crate::error::{Error, Result, Status};
-use crate::feature::{FeatureDefinition, FeatureKey};
+use crate::feature::{FeatureDefinition, FeatureKey, Versions};
 
 impl Store {
     /// The versions of `feature` that its table in this store has rows of, sorted, and the version
@@ -53,8 +53,8 @@ impl Store {
 
     /// The version that is defined; none while a feature that this one depends on is not.
     async fn current_version(&self, key: &FeatureKey, table: &Table) -> Result<Option<String>> {
-        let hash = self.settings().resolve(self.database(), Some(table)).await?;
-        match self.feature_version(key, hash.truncation) {
+        let hash = self.hash_for_read(Some(table)).await?;
+        match Versions::new(&self.graph(), hash.truncation).feature_version(key) {
             Ok(version) => Ok(Some(version)),
             Err(error) if error.status() == Status::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -81,9 +81,8 @@ async fn latest(definition: &FeatureDefinition, table: &Table) -> Result<Current
     if table.schema().column_with_name(system::FEATURE_VERSION).is_some() {
         id_columns.push(system::FEATURE_VERSION.to_owned());
     }
-    let selection =
-        Selection { id_columns, feature_version: None, deleted: true, on_ids: None, on_latest: Vec::new() };
-    selection.find(table).await
+    let selection = Selection { id_columns, deleted: true, ..Selection::default() };
+    Ok(selection.find(table).await?.current)
 }
 
 fn batch(table: &Table, tallies: &Tallies, current: Option<&str>, counted: bool) -> Result<RecordBatch> {

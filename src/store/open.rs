@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::chain::{Chain, Fallback};
 use super::context::Call;
 use super::define::Features;
+use super::maintain::Upkeep;
 use super::options::{CACHE_BYTES, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
 use super::runtime::Runtime;
 use super::settings::Settings;
@@ -30,6 +31,7 @@ struct Inner {
     materialization_id: Option<String>,
     settings: Settings,
     features: Features,
+    upkeep: Option<Upkeep>,
     closed: AtomicBool,
     database: Database,
     // Last, so that the threads outlive what runs on them.
@@ -64,6 +66,7 @@ impl Store {
         let settings = Settings::from_options(options, features.clone())?;
         let chain = Chain::new(fallbacks, options)?;
         chain.check(&display, &location, &settings.known_so_far())?;
+        let upkeep = Upkeep::from_options(options)?;
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
         let database = Database::new(location, &display, cache_bytes, writable)?;
@@ -77,6 +80,7 @@ impl Store {
             settings,
             features,
             chain,
+            upkeep,
             closed: AtomicBool::new(false),
             database,
             display,
@@ -144,6 +148,10 @@ impl Store {
     /// Whether two handles are of one store.
     pub(super) fn is(&self, other: &Store) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(super) fn upkeep(&self) -> Option<Upkeep> {
+        self.0.upkeep
     }
 
     pub(super) fn check_open(&self) -> Result<()> {

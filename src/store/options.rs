@@ -29,7 +29,7 @@ impl Kind {
 pub struct Known {
     pub key: &'static str,
     pub kind: Kind,
-    /// The calls that read it: `open`, `write`.
+    /// The calls that read it, such as `open` and `write`.
     pub scope: &'static str,
     /// Empty when there is none.
     pub default: &'static str,
@@ -48,6 +48,11 @@ pub const FALLBACK_ON_UNAVAILABLE: &str = "fallback.on_unavailable";
 /// The value that sets no bound, where an option says that it has one.
 pub const NONE: &str = "none";
 
+pub const COMPACT_AFTER_WRITES: &str = "compact.after_writes";
+pub const COMPACT_KEEP_MS: &str = "compact.keep_ms";
+pub const PRUNE_OLDER_THAN_MS: &str = "prune.older_than_ms";
+pub const PURGE_OLDER_THAN_MS: &str = "purge.older_than_ms";
+pub const PURGE_TOMBSTONES: &str = "purge.tombstones";
 pub const WRITE_DUPLICATES: &str = "write.duplicates";
 
 /// Every option, in the order in which they are listed.
@@ -125,6 +130,44 @@ pub const KNOWN: &[Known] = &[
         scope: "write",
         default: "error",
         description: "what an id that occurs twice in one write means: an error, or that its last row is kept",
+    },
+    Known {
+        key: COMPACT_AFTER_WRITES,
+        kind: Kind::IntegerOrNone,
+        scope: "open",
+        default: NONE,
+        description: "how many small fragments the writes to a table may leave before the writer that made the last one \
+                      joins them and prunes the table; none, or 0, for never",
+    },
+    Known {
+        key: COMPACT_KEEP_MS,
+        kind: Kind::Integer,
+        scope: "open",
+        default: "600000",
+        description: "how long ago a version must have been superseded before such a writer prunes it, in milliseconds; \
+                      readers of this library keep what they read",
+    },
+    Known {
+        key: PRUNE_OLDER_THAN_MS,
+        kind: Kind::Integer,
+        scope: "prune",
+        default: "604800000",
+        description: "how long ago a version must have been superseded to be pruned, in milliseconds",
+    },
+    Known {
+        key: PURGE_OLDER_THAN_MS,
+        kind: Kind::Integer,
+        scope: "purge",
+        default: "2592000000",
+        description: "how long ago a row must have been superseded to be purged, in milliseconds",
+    },
+    Known {
+        key: PURGE_TOMBSTONES,
+        kind: Kind::Choice(&["auto", "keep", "remove"]),
+        scope: "purge",
+        default: "auto",
+        description: "whether tombstones that old are purged: auto, unless the store has fallbacks, where they may hide \
+                      rows; keep, never; remove, always",
     },
 ];
 

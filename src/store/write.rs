@@ -231,6 +231,7 @@ impl Writer {
         Box::pin(database.publish(staged, || call.check(), accept)).await?;
         settings.wrote(self.hash);
         call.progress(self.pushed, Some(self.pushed));
+        self.store.keep_compact(&table, call).await;
         Ok(())
     }
 

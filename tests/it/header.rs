@@ -12,8 +12,19 @@ const SYMBOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/metaxy.symbo
 const BINUTILS: &str = "binutils are needed: make test-tools installs them";
 
 /// The parts of `src/ffi` in the order in which the header shows them.
-const PARTS: [&str; 10] =
-    ["version", "status", "error", "options", "context", "store", "catalog", "read_request", "writer", "log"];
+const PARTS: &[&str] = &[
+    "version",
+    "status",
+    "error",
+    "options",
+    "context",
+    "store",
+    "catalog",
+    "read_request",
+    "writer",
+    "maintain",
+    "log",
+];
 
 fn generate() -> String {
     let config = cbindgen::Config::from_file(format!("{ROOT}/cbindgen.toml")).expect("cbindgen.toml");

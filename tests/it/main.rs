@@ -5,6 +5,7 @@ mod catalog;
 mod golden_stores;
 mod header;
 mod interop;
+mod maintain;
 mod native;
 mod read;
 mod readme;

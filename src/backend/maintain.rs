@@ -1,0 +1,399 @@
+//! Keeping tables small: many fragments become few, old versions go.
+//!
+//! Which of two rows of the same time is the later one is told by their order in the table, and Lance
+//! orders fragments by their numbers. So a compaction rewrites the last fragments of a table, however
+//! many, and takes their new numbers before it begins: what is appended meanwhile comes after them.
+
+use std::fs::{File, TryLockError};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::TryStreamExt;
+use lance::dataset::CommitBuilder;
+use lance::dataset::cleanup::{CleanupPolicy, cleanup_old_versions};
+use lance::dataset::index::DatasetIndexRemapperOptions;
+use lance::dataset::optimize::{CompactionOptions, CompactionTask, TaskData, commit_compaction};
+use lance::dataset::transaction::{Operation, RewriteGroup, Transaction};
+use lance_table::format::Fragment;
+
+use super::database::{Database, VERSIONS, version_of};
+use super::failure::is_conflict;
+use super::pin::is_pinned;
+use super::table::Table;
+use crate::error::{Error, Result, Status};
+
+/// Rows that a fragment should have; one that has as many is left alone.
+const FRAGMENT_ROWS: usize = 1 << 20;
+
+/// What a compaction reads at a time, and what may wait to be written.
+const BATCH_ROWS: usize = 8192;
+const BUFFER_BYTES: u64 = 32 << 20;
+
+/// Fragments that a compaction may make beyond those that are expected.
+const SPARE_FRAGMENTS: usize = 8;
+
+/// A fragment joins the smaller ones after it when it has at most this many times their rows. So
+/// each row is rewritten a few times only, however often a table is compacted.
+const GROWTH: usize = 4;
+
+/// How often a compaction that others were faster than is tried again.
+const ATTEMPTS: u32 = 10;
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// Which of a table's fragments a compaction is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All that are small or have deleted rows.
+    Everything,
+    /// The small ones at the end, if there are so many; one try.
+    Tail { at_least: usize },
+}
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    pub fragments_before: usize,
+    pub fragments_after: usize,
+    /// Deleted rows whose space was given back.
+    pub rows_removed: u64,
+    pub version: u64,
+}
+
+/// What pruning did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    pub versions_removed: u64,
+    pub bytes_removed: u64,
+    /// The newest version, which is never removed.
+    pub version: u64,
+}
+
+/// Held by the one who maintains a table.
+pub struct Maintaining(#[expect(dead_code, reason = "held, not used")] Option<File>);
+
+impl Database {
+    /// The right to maintain `table`, or nothing while another process has it.
+    pub fn try_maintain(&self, table: &str) -> Option<Maintaining> {
+        let Some(directory) = self.table_directory(table) else { return Some(Maintaining(None)) };
+        let Ok(file) = File::open(directory) else { return Some(Maintaining(None)) };
+        match file.try_lock() {
+            Ok(()) => Some(Maintaining(Some(file))),
+            Err(TryLockError::WouldBlock) => None,
+            // Two compactions at a time waste work, and do no harm.
+            Err(TryLockError::Error(_)) => Some(Maintaining(None)),
+        }
+    }
+
+    /// Waits for the right to maintain `table`, as long as `proceed` allows.
+    pub async fn maintain(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<Maintaining> {
+        loop {
+            proceed()?;
+            if let Some(right) = self.try_maintain(table) {
+                return Ok(right);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Joins small fragments and drops deleted rows. Nothing else changes: not which rows there are,
+    /// not their order. Nothing is done, and nothing given, when there is no such table, or nothing to
+    /// do at the tail.
+    pub async fn compact(
+        &self,
+        table: &str,
+        extent: Extent,
+        proceed: impl Fn() -> Result<()>,
+    ) -> Result<Option<Compacted>> {
+        for tries in 0..ATTEMPTS {
+            proceed()?;
+            let Some(table) = self.open(table).await? else { return Ok(None) };
+            let fragments = table.dataset.fragments();
+            let first = match extent {
+                Extent::Everything => first_unfit(fragments),
+                Extent::Tail { at_least } => match tail(fragments) {
+                    tail if tail.len() < at_least.max(2) => return Ok(None),
+                    tail => tail.first(),
+                },
+            };
+            let Some(first) = first.map(|fragment| fragment.id) else {
+                return Ok(Some(Compacted {
+                    fragments_before: fragments.len(),
+                    fragments_after: fragments.len(),
+                    rows_removed: 0,
+                    version: table.dataset.version().version,
+                }));
+            };
+            if let Some(done) = Box::pin(self.rewrite(&table, first, &proceed)).await? {
+                return Ok(Some(done));
+            }
+            if extent != Extent::Everything {
+                return Ok(None);
+            }
+            tokio::time::sleep(Duration::from_millis(10 << tries.min(6))).await;
+        }
+        Err(Error::new(
+            Status::Conflict,
+            format!(
+                "the table {table} of {} was not compacted: other writers were in the way {ATTEMPTS} times; compact it \
+                 again",
+                self.display()
+            ),
+        )
+        .with("store", self.display())
+        .with("table", table))
+    }
+
+    /// The number of fragments that a compaction of the tail would join.
+    pub async fn tail_fragments(&self, table: &str) -> Result<usize> {
+        Ok(self.open(table).await?.map_or(0, |table| tail(table.dataset.fragments()).len()))
+    }
+
+    /// Rewrites the fragments from number `first` on; gives nothing when others were faster.
+    async fn rewrite(
+        &self,
+        table: &Table,
+        first: u64,
+        proceed: impl Fn() -> Result<()>,
+    ) -> Result<Option<Compacted>> {
+        let failed = |cause| table.failed("compact", cause);
+        let before = table.dataset.fragments();
+        let rows: usize = before.iter().filter_map(Fragment::num_rows).sum();
+        let count = (rows / FRAGMENT_ROWS + SPARE_FRAGMENTS) as u32;
+        let reserve = Operation::ReserveFragments { num_fragments: count };
+        let reserve = Transaction::new(table.dataset.version().version, reserve, None);
+        let dataset = match CommitBuilder::new(table.dataset.clone()).execute(reserve).await {
+            Ok(dataset) => dataset,
+            Err(cause) if is_conflict(&cause) => return Ok(None),
+            Err(cause) => return Err(failed(cause)),
+        };
+        let last = u64::from(dataset.manifest.max_fragment_id.unwrap_or_default());
+        let numbers = (last + 1).saturating_sub(u64::from(count))..=last;
+        proceed()?;
+
+        let old_fragments: Vec<Fragment> =
+            dataset.fragments().iter().filter(|fragment| fragment.id >= first).cloned().collect();
+        let rows_removed = old_fragments.iter().map(deleted_rows).sum();
+        let version = dataset.version().version;
+        let options = options();
+        let task = CompactionTask {
+            task: TaskData { fragments: old_fragments.clone() },
+            read_version: version,
+            options: options.clone(),
+        };
+        let mut rewritten = Box::pin(task.execute(&dataset)).await.map_err(failed)?;
+        if let Err(given_up) = proceed() {
+            self.forget(table, &rewritten.new_fragments).await;
+            return Err(given_up);
+        }
+        let mut done = Compacted {
+            fragments_before: before.len(),
+            fragments_after: before.len(),
+            rows_removed,
+            version,
+        };
+        // Metaxy makes neither indices nor stable row ids; Lance has more to do where somebody has.
+        if rewritten.row_addrs.is_some() || dataset.manifest.uses_stable_row_ids() {
+            let (mut dataset, remap) = (dataset, Arc::new(DatasetIndexRemapperOptions::default()));
+            return match Box::pin(commit_compaction(&mut dataset, vec![rewritten], remap, &options)).await {
+                Ok(_) => {
+                    done.fragments_after = dataset.fragments().len();
+                    done.version = dataset.version().version;
+                    Ok(Some(done))
+                }
+                Err(cause) if is_conflict(&cause) => Ok(None),
+                Err(cause) => Err(failed(cause)),
+            };
+        }
+        let new_fragments = &mut rewritten.new_fragments;
+        if new_fragments.len() > count as usize {
+            self.forget(table, new_fragments).await;
+            return Ok(None);
+        }
+        for (fragment, number) in new_fragments.iter_mut().zip(numbers) {
+            fragment.id = number;
+        }
+        let groups = vec![RewriteGroup { old_fragments, new_fragments: new_fragments.clone() }];
+        let operation = Operation::Rewrite { groups, rewritten_indices: Vec::new(), frag_reuse_index: None };
+        let transaction = Transaction::new(version, operation, None);
+        let identity = transaction.uuid.clone();
+        match CommitBuilder::new(Arc::new(dataset)).execute(transaction).await {
+            Ok(committed) => {
+                done.fragments_after = committed.fragments().len();
+                done.version = committed.version().version;
+                Ok(Some(done))
+            }
+            Err(cause) => match self.committed_as(table, &identity, "compacted in", &cause).await? {
+                Some(committed) => {
+                    done.fragments_after = committed.fragments().len();
+                    done.version = committed.version().version;
+                    Ok(Some(done))
+                }
+                None => {
+                    self.forget(table, new_fragments).await;
+                    if is_conflict(&cause) { Ok(None) } else { Err(failed(cause)) }
+                }
+            },
+        }
+    }
+
+    /// Deletes the files of fragments that belong to no version.
+    async fn forget(&self, table: &Table, fragments: &[Fragment]) {
+        let Ok(storage) = self.storage().await else { return };
+        for file in fragments.iter().flat_map(|fragment| &fragment.files) {
+            // A file that stays is unused space, no harm, and pruning finds it.
+            let _ = storage.store.delete(&self.data_path(&storage.root, table.name(), &file.path)).await;
+        }
+    }
+
+    /// Removes the versions of `table` that were superseded at least `age` ago, with the files that
+    /// only they refer to; none, and no later one, that a reader still has open. Files that no version
+    /// refers to may be of a write that is under way, and stay until they are a week old.
+    pub async fn prune(&self, table: &str, age: Duration) -> Result<Option<Pruned>> {
+        let Some(table) = self.open(table).await? else { return Ok(None) };
+        let version = table.dataset.version().version;
+        let oldest_kept = self.oldest_kept(&table, age).await?;
+        let policy = CleanupPolicy {
+            before_version: Some(oldest_kept),
+            // Tagged versions stay, and are no reason to fail.
+            error_if_tagged_old_versions: false,
+            ..CleanupPolicy::default()
+        };
+        let removed = Box::pin(cleanup_old_versions(&table.dataset, policy)).await;
+        let removed = removed.map_err(|cause| table.failed("prune", cause))?;
+        Ok(Some(Pruned {
+            versions_removed: removed.old_versions,
+            bytes_removed: removed.bytes_removed,
+            version,
+        }))
+    }
+
+    async fn oldest_kept(&self, table: &Table, age: Duration) -> Result<u64> {
+        let newest = table.dataset.version().version;
+        let storage = self.storage().await?;
+        let root = storage.root.clone().join(format!("{}.lance", table.name())).join(VERSIONS);
+        let mut versions: Vec<(u64, SystemTime, String)> = storage
+            .store
+            .read_dir_all(&root, None)
+            .try_filter_map(|file| async move {
+                let Some(name) = file.location.filename() else { return Ok(None) };
+                Ok(version_of(name.as_ref())
+                    .map(|version| (version, SystemTime::from(file.last_modified), name.to_owned())))
+            })
+            .try_collect()
+            .await
+            .map_err(|cause| table.failed("list the versions of", cause))?;
+        versions.sort_unstable();
+        let Some(since) = SystemTime::now().checked_sub(age) else { return Ok(0) };
+        // What was the newest version then has been superseded later, if at all.
+        let kept = versions
+            .iter()
+            .filter(|(version, made, _)| *version <= newest && *made <= since)
+            .map(|(version, _, _)| *version)
+            .max()
+            .unwrap_or_default();
+        let Some(directory) = self.table_directory(table.name()) else { return Ok(kept) };
+        let directory = directory.join(VERSIONS);
+        let pinned = versions
+            .iter()
+            .take_while(|(version, _, _)| *version < kept)
+            .find(|(_, _, name)| is_pinned(&directory.join(name)));
+        Ok(pinned.map_or(kept, |(version, _, _)| *version))
+    }
+}
+
+fn options() -> CompactionOptions {
+    CompactionOptions {
+        target_rows_per_fragment: FRAGMENT_ROWS,
+        batch_size: Some(BATCH_ROWS),
+        io_buffer_size: Some(BUFFER_BYTES),
+        num_threads: Some(1),
+        ..CompactionOptions::default()
+    }
+}
+
+fn rows(fragment: &Fragment) -> usize {
+    fragment.num_rows().unwrap_or(FRAGMENT_ROWS)
+}
+
+fn deleted_rows(fragment: &Fragment) -> u64 {
+    fragment.deletion_file.as_ref().and_then(|file| file.num_deleted_rows).unwrap_or_default() as u64
+}
+
+/// The first fragment that a compaction would improve.
+fn first_unfit(fragments: &[Fragment]) -> Option<&Fragment> {
+    fragments.iter().enumerate().find_map(|(place, fragment)| {
+        let alone = place + 1 == fragments.len();
+        let unfit = fragment.deletion_file.is_some() || (!alone && rows(fragment) < FRAGMENT_ROWS);
+        unfit.then_some(fragment)
+    })
+}
+
+/// The fragments at the end that are small, each compared with those after it.
+fn tail(fragments: &[Fragment]) -> &[Fragment] {
+    let mut after = 0_usize;
+    let mut first = fragments.len();
+    for (place, fragment) in fragments.iter().enumerate().rev() {
+        let rows = rows(fragment);
+        if rows >= FRAGMENT_ROWS || (after > 0 && rows > after.saturating_mul(GROWTH)) {
+            break;
+        }
+        after = after.saturating_add(rows);
+        first = place;
+    }
+    fragments.get(first..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fragments(rows: &[usize]) -> Vec<Fragment> {
+        let fragment =
+            |(id, rows): (usize, &usize)| Fragment { physical_rows: Some(*rows), ..Fragment::new(id as u64) };
+        rows.iter().enumerate().map(fragment).collect()
+    }
+
+    #[test]
+    fn the_tail_is_what_is_small_for_what_follows() {
+        for (sizes, expected) in [
+            (&[][..], 0),
+            (&[1], 1),
+            (&[1, 1, 1], 3),
+            (&[1000, 1, 1, 1], 3),
+            (&[1, 1, 1, 1000], 4),
+            (&[64, 16, 1, 1, 1, 1], 6),
+            (&[90, 16, 1, 1, 1, 1], 5),
+            (&[1, FRAGMENT_ROWS, 1, 1], 2),
+        ] {
+            assert_eq!(tail(&fragments(sizes)).len(), expected, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_compacted_after_every_few_writes_stays_so_and_moves_each_row_seldom() {
+        const WRITES: usize = 10_000;
+        const AFTER: usize = 8;
+        let (mut sizes, mut moved, mut most) = (Vec::new(), 0, 0);
+        for _ in 0..WRITES {
+            sizes.push(1);
+            let all = fragments(&sizes);
+            let joined = tail(&all).len();
+            if joined >= AFTER {
+                let rows: usize = sizes.drain(sizes.len() - joined..).sum();
+                moved += rows;
+                sizes.push(rows);
+            }
+            most = most.max(sizes.len());
+        }
+        assert!(most < 3 * AFTER, "{most} fragments");
+        assert!(moved < 12 * WRITES, "{moved} rows were moved");
+    }
+
+    #[test]
+    fn only_what_can_be_improved_is_rewritten() {
+        assert!(first_unfit(&fragments(&[1])).is_none());
+        assert!(first_unfit(&fragments(&[FRAGMENT_ROWS, FRAGMENT_ROWS, 1])).is_none());
+        assert_eq!(first_unfit(&fragments(&[FRAGMENT_ROWS, 1, 1])).unwrap().id, 1);
+    }
+}

@@ -1,0 +1,276 @@
+//! Keeping a store small: joining fragments, removing old versions, removing rows that nobody sees.
+//!
+//! All of it is safe while others read and write, in any number of processes.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::array::{ArrayRef, Int64Array, LargeStringArray, RecordBatch};
+
+use super::Store;
+use super::context::Call;
+use super::options::{
+    COMPACT_AFTER_WRITES, COMPACT_KEEP_MS, NONE, Options, PRUNE_OLDER_THAN_MS, PURGE_OLDER_THAN_MS,
+    PURGE_TOMBSTONES,
+};
+use super::superseded::Superseded;
+use crate::backend::{Erased, Extent};
+use crate::error::{Error, Result, Status};
+use crate::feature::{FeatureKey, SYSTEM_NAMESPACE, SYSTEM_TABLE_PREFIX};
+use crate::log::{self, Level};
+
+/// How often rows to purge are looked for again because others moved them.
+const ATTEMPTS: u32 = 20;
+
+/// A table, and the feature whose it is, where that is known.
+struct Target {
+    feature: Option<String>,
+    table: String,
+}
+
+/// When tables are compacted without being asked.
+#[derive(Clone, Copy)]
+pub(super) struct Upkeep {
+    /// Small fragments that must have gathered.
+    after_writes: usize,
+    /// How long versions stay after they were superseded.
+    keep: Duration,
+}
+
+impl Upkeep {
+    pub(super) fn from_options(options: &Options) -> Result<Option<Upkeep>> {
+        let keep = milliseconds(options, COMPACT_KEEP_MS)?;
+        let after_writes = match options.get(COMPACT_AFTER_WRITES)? {
+            None | Some(NONE) => 0,
+            Some(_) => options.integer(COMPACT_AFTER_WRITES)?.unwrap_or_default(),
+        };
+        let after_writes = usize::try_from(after_writes).unwrap_or(usize::MAX);
+        Ok((after_writes > 0).then_some(Upkeep { after_writes, keep }))
+    }
+}
+
+impl Store {
+    /// Joins the small fragments of the table of `feature`, or of every table, and gives the space of
+    /// deleted rows back. The rows and their order stay as they are. One row per table, with the
+    /// columns `feature`, `table`, `fragments_before`, `fragments_after`, `rows_removed`, `version`.
+    pub async fn compact(
+        &self,
+        feature: Option<&str>,
+        options: &Options,
+        call: &Call,
+    ) -> Result<RecordBatch> {
+        let targets = self.to_maintain("compact", feature, options, call).await?;
+        let mut report = Report::new(["fragments_before", "fragments_after", "rows_removed", "version"]);
+        for target in targets {
+            let proceed = || call.check();
+            let done = async {
+                let _right = self.database().maintain(&target.table, proceed).await?;
+                Box::pin(self.database().compact(&target.table, Extent::Everything, proceed)).await
+            };
+            if let Some(done) = done.await.map_err(|error| self.located(error))? {
+                let counts = [
+                    done.fragments_before as u64,
+                    done.fragments_after as u64,
+                    done.rows_removed,
+                    done.version,
+                ];
+                report.add(target, counts);
+            }
+        }
+        report.finish()
+    }
+
+    /// Removes the versions of the table of `feature`, or of every table, that were superseded longer
+    /// ago than the option `prune.older_than_ms` says, with the files that only they need; none that
+    /// is being read. One row per table, with the columns `feature`, `table`, `versions_removed`,
+    /// `bytes_removed`, `version`.
+    pub async fn prune(&self, feature: Option<&str>, options: &Options, call: &Call) -> Result<RecordBatch> {
+        let targets = self.to_maintain("prune", feature, options, call).await?;
+        let age = milliseconds(options, PRUNE_OLDER_THAN_MS)?;
+        let mut report = Report::new(["versions_removed", "bytes_removed", "version"]);
+        for target in targets {
+            let done = async {
+                let _right = self.database().maintain(&target.table, || call.check()).await?;
+                Box::pin(self.database().prune(&target.table, age)).await
+            };
+            if let Some(done) = done.await.map_err(|error| self.located(error))? {
+                report.add(target, [done.versions_removed, done.bytes_removed, done.version]);
+            }
+        }
+        report.finish()
+    }
+
+    /// Removes for good the rows of `feature`, or of every defined feature, that have not been the
+    /// latest of their sample in their feature version for longer than the option
+    /// `purge.older_than_ms` says; and tombstones of that age with everything they hide, as far as the
+    /// option `purge.tombstones` allows. One row per table, with the columns `feature`, `table`,
+    /// `rows_removed`, `version`.
+    pub async fn purge(&self, feature: Option<&str>, options: &Options, call: &Call) -> Result<RecordBatch> {
+        self.check_maintainable("purge", options)?;
+        let age = milliseconds(options, PURGE_OLDER_THAN_MS)?;
+        let tombstones = match options.get(PURGE_TOMBSTONES)? {
+            Some("keep") => false,
+            Some("remove") => true,
+            // One that hides nothing here may hide a row further down the chain.
+            _ => self.chain().fallbacks.is_empty(),
+        };
+        let until = SystemTime::now()
+            .checked_sub(age)
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .map_or(i64::MIN, |time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+        let mut report = Report::new(["rows_removed", "version"]);
+        for key in self.to_purge(feature, call).await? {
+            let located = |error: Error| self.located(error).with("feature", &key);
+            let graph = self.graph();
+            let id_columns = graph.get(&key).map_err(located)?.spec.id_columns.as_slice();
+            let superseded = Superseded { id_columns, until, tombstones };
+            if let Some(counts) = self.purge_table(&key, &superseded, call).await.map_err(located)? {
+                report.add(Target { feature: Some(key.to_string()), table: key.table_name() }, counts);
+            }
+        }
+        report.finish()
+    }
+
+    async fn purge_table(
+        &self,
+        key: &FeatureKey,
+        superseded: &Superseded<'_>,
+        call: &Call,
+    ) -> Result<Option<[u64; 2]>> {
+        for tries in 0..ATTEMPTS {
+            call.check()?;
+            let Some(table) = self.database().open(&key.table_name()).await? else { return Ok(None) };
+            let addresses = call.run(superseded.find(&table)).await?;
+            let rows = addresses.len() as u64;
+            match Box::pin(self.database().delete_rows(&table, addresses)).await? {
+                Erased::Done { version } => return Ok(Some([rows, version])),
+                Erased::Overtaken => tokio::time::sleep(Duration::from_millis(10 << tries.min(6))).await,
+            }
+        }
+        Err(Error::new(
+            Status::Conflict,
+            format!(
+                "the rows of {key} were not purged: other writers moved them {ATTEMPTS} times; purge again"
+            ),
+        ))
+    }
+
+    /// What a writer does when its rows are there to stay: a failure is no failure of the write.
+    pub(super) async fn keep_compact(&self, table: &str, call: &Call) {
+        let Some(upkeep) = self.upkeep() else { return };
+        if let Err(error) = self.compact_tail(table, upkeep, call).await {
+            log::emit(Level::Warn, || {
+                format!("the table {table} of {} was not compacted after a write: {error}", self.display())
+            });
+        }
+    }
+
+    async fn compact_tail(&self, table: &str, upkeep: Upkeep, call: &Call) -> Result<()> {
+        let database = self.database();
+        // A caller that has no more time has its rows, and wants to go on.
+        if call.check().is_err() || database.tail_fragments(table).await? < upkeep.after_writes {
+            return Ok(());
+        }
+        let Some(_right) = database.try_maintain(table) else { return Ok(()) };
+        let extent = Extent::Tail { at_least: upkeep.after_writes };
+        if Box::pin(database.compact(table, extent, || Ok(()))).await?.is_some() {
+            Box::pin(database.prune(table, upkeep.keep)).await?;
+        }
+        Ok(())
+    }
+
+    fn check_maintainable(&self, operation: &str, options: &Options) -> Result<()> {
+        self.check_writable()?;
+        options.check_scope(operation).map_err(|error| self.located(error))
+    }
+
+    /// The tables that `operation` is about: that of `feature`, or all.
+    async fn to_maintain(
+        &self,
+        operation: &str,
+        feature: Option<&str>,
+        options: &Options,
+        call: &Call,
+    ) -> Result<Vec<Target>> {
+        self.check_maintainable(operation, options)?;
+        if let Some(feature) = feature {
+            let key = FeatureKey::parse(feature)?;
+            self.check_present(&key, call).await?;
+            return Ok(vec![Target { feature: Some(key.to_string()), table: key.table_name() }]);
+        }
+        let tables = call.run(self.database().tables()).await.map_err(|error| self.located(error))?;
+        let graph = self.graph();
+        let feature_of = |table: &str| match table.strip_prefix(SYSTEM_TABLE_PREFIX) {
+            Some(name) => Some(format!("{SYSTEM_NAMESPACE}/{name}")),
+            None => graph
+                .features()
+                .map(|definition| definition.key())
+                .find(|key| key.table_name() == table)
+                .map(|key| key.to_string()),
+        };
+        Ok(tables.into_iter().map(|table| Target { feature: feature_of(&table), table }).collect())
+    }
+
+    async fn to_purge(&self, feature: Option<&str>, call: &Call) -> Result<Vec<FeatureKey>> {
+        let Some(feature) = feature else {
+            return Ok(self.graph().features().map(|definition| definition.key().clone()).collect());
+        };
+        let key = FeatureKey::parse(feature)?;
+        if key.is_system() {
+            let message =
+                format!("{key} is a table of Metaxy itself, whose rows all count; it is not purged");
+            return Err(self.located(Error::new(Status::Unsupported, message)).with("feature", &key));
+        }
+        self.graph().get(&key).map_err(|error| self.located(error))?;
+        self.check_present(&key, call).await?;
+        Ok(vec![key])
+    }
+
+    async fn check_present(&self, key: &FeatureKey, call: &Call) -> Result<()> {
+        let located = |error: Error| self.located(error).with("feature", key);
+        match call.run(self.database().open(&key.table_name())).await.map_err(located)? {
+            Some(_) => Ok(()),
+            None => {
+                let message = format!("the store {} has no table of {key}", self.display());
+                Err(located(Error::new(Status::NotFound, message)))
+            }
+        }
+    }
+}
+
+fn milliseconds(options: &Options, key: &str) -> Result<Duration> {
+    Ok(Duration::from_millis(options.integer(key)?.unwrap_or_default()))
+}
+
+/// One row per table: what was done to it, in numbers.
+struct Report<const N: usize> {
+    names: [&'static str; N],
+    targets: Vec<Target>,
+    counts: Vec<[u64; N]>,
+}
+
+impl<const N: usize> Report<N> {
+    fn new(names: [&'static str; N]) -> Self {
+        Report { names, targets: Vec::new(), counts: Vec::new() }
+    }
+
+    fn add(&mut self, target: Target, counts: [u64; N]) {
+        self.targets.push(target);
+        self.counts.push(counts);
+    }
+
+    fn finish(self) -> Result<RecordBatch> {
+        let features: LargeStringArray =
+            self.targets.iter().map(|target| target.feature.as_deref()).collect();
+        let tables: LargeStringArray =
+            self.targets.iter().map(|target| Some(target.table.as_str())).collect();
+        let mut columns: Vec<(&str, ArrayRef, bool)> =
+            vec![("feature", Arc::new(features), true), ("table", Arc::new(tables), true)];
+        for (place, name) in self.names.into_iter().enumerate() {
+            let counts = self.counts.iter().map(|counts| counts.get(place).map(|count| *count as i64));
+            columns.push((name, Arc::new(counts.collect::<Int64Array>()), true));
+        }
+        RecordBatch::try_from_iter_with_nullable(columns)
+            .map_err(|cause| Error::new(Status::Internal, format!("the report is malformed: {cause}")))
+    }
+}

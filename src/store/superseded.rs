@@ -1,0 +1,233 @@
+//! Which rows of a table nobody has been able to see for a while: those a purge removes.
+//!
+//! A row is superseded by the next later row of its sample in its feature version. Rows of other
+//! versions of the feature do not count, since each version is read by itself.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimestampMicrosecondType, UInt64Type};
+use arrow::error::ArrowError;
+use futures::TryStreamExt;
+
+use super::identity::Identity;
+use super::system_columns as system;
+use crate::backend::{Scan, Table};
+use crate::error::{Error, Result, Status};
+
+/// What is to be found.
+pub struct Superseded<'a> {
+    pub id_columns: &'a [String],
+    /// Rows that were superseded at this time or before, in microseconds since 1970.
+    pub until: i64,
+    /// Also the last row of a sample, if it is a tombstone no later than that.
+    pub tombstones: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    sample: u128,
+    time: i64,
+    address: u64,
+    version: u32,
+    tombstone: bool,
+}
+
+impl Superseded<'_> {
+    /// The addresses of the rows, in ascending order.
+    pub async fn find(&self, table: &Table) -> Result<Vec<u64>> {
+        let schema = table.schema();
+        let types = self
+            .id_columns
+            .iter()
+            .map(|name| schema.field_with_name(name).map(|field| field.data_type().clone()))
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|cause| unusable(table, &cause))?;
+        let identity = Identity::new(&types).map_err(|cause| unusable(table, &cause))?;
+        let mut columns = self.id_columns.to_vec();
+        for column in [system::UPDATED_AT, system::DELETED_AT, system::FEATURE_VERSION] {
+            // Tables of the first releases of Metaxy have no times.
+            if schema.column_with_name(column).is_some() {
+                columns.push(column.to_owned());
+            }
+        }
+        let mut stream = table.scan(columns).with_address().stream().await?;
+        let (mut rows, mut versions) = (Vec::new(), HashMap::new());
+        while let Some(batch) = stream.try_next().await? {
+            self.read(&batch, &identity, &mut versions, &mut rows)
+                .map_err(|cause| unusable(table, &cause))?;
+        }
+        let (until, tombstones) = (self.until, self.tombstones);
+        let found = tokio::task::spawn_blocking(move || choose(rows, until, tombstones));
+        found.await.map_err(|cause| Error::new(Status::Internal, format!("comparing rows failed: {cause}")))
+    }
+
+    fn read(
+        &self,
+        batch: &RecordBatch,
+        identity: &Identity,
+        versions: &mut HashMap<Option<String>, u32>,
+        rows: &mut Vec<Row>,
+    ) -> std::result::Result<(), ArrowError> {
+        let ids: Vec<ArrayRef> =
+            self.id_columns.iter().filter_map(|name| batch.column_by_name(name).cloned()).collect();
+        let mut samples = Vec::with_capacity(batch.num_rows());
+        identity.append(&ids, &mut samples)?;
+        let (updated, deleted) = (times(batch, system::UPDATED_AT)?, times(batch, system::DELETED_AT)?);
+        let texts = batch
+            .column_by_name(system::FEATURE_VERSION)
+            .map(|column| cast(column, &DataType::LargeUtf8))
+            .transpose()?;
+        let texts = texts.as_ref().and_then(|column| column.as_string_opt::<i64>());
+        let addresses = batch
+            .column_by_name(Scan::ADDRESS)
+            .and_then(|column| column.as_primitive_opt::<UInt64Type>())
+            .ok_or_else(|| ArrowError::SchemaError("a scan did not give the addresses of its rows".into()))?;
+        for (row, (sample, address)) in samples.into_iter().zip(addresses.values()).enumerate() {
+            let text = texts.and_then(|texts| texts.is_valid(row).then(|| texts.value(row)));
+            let next = versions.len() as u32;
+            let version = *versions.entry(text.map(str::to_owned)).or_insert(next);
+            let deleted_at = value(deleted.as_ref(), row);
+            rows.push(Row {
+                sample,
+                time: deleted_at.or_else(|| value(updated.as_ref(), row)).unwrap_or(i64::MIN),
+                address: *address,
+                version,
+                tombstone: deleted_at.is_some(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The addresses of the rows to remove.
+fn choose(mut rows: Vec<Row>, until: i64, tombstones: bool) -> Vec<u64> {
+    // Of rows of the same time, the one further down the table is the later one.
+    rows.sort_unstable_by_key(|row| (row.sample, row.version, row.time, row.address));
+    let mut chosen = Vec::new();
+    for sample in rows.chunk_by(|a, b| a.sample == b.sample) {
+        let mut tombs = Vec::new();
+        // The first row that stays and is not a tombstone, over all versions.
+        let mut oldest_left: Option<(i64, u64)> = None;
+        for version in sample.chunk_by(|a, b| a.version == b.version) {
+            for (place, row) in version.iter().enumerate() {
+                match version.get(place + 1) {
+                    Some(next) if next.time <= until => chosen.push(row.address),
+                    None if row.tombstone && tombstones && row.time <= until => tombs.push(row),
+                    _ if row.tombstone => {}
+                    _ => {
+                        let left = (row.time, row.address);
+                        oldest_left = Some(oldest_left.map_or(left, |oldest| oldest.min(left)));
+                    }
+                }
+            }
+        }
+        // One that hides an older version's row from those who read all versions has to stay.
+        let idle = |tomb: &&Row| oldest_left.is_none_or(|left| left > (tomb.time, tomb.address));
+        chosen.extend(tombs.into_iter().filter(idle).map(|tomb| tomb.address));
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+fn times(
+    batch: &RecordBatch,
+    column: &str,
+) -> std::result::Result<Option<PrimitiveArray<TimestampMicrosecondType>>, ArrowError> {
+    let Some(times) = batch.column_by_name(column) else { return Ok(None) };
+    // Whatever the unit and zone of an older table, its microseconds compare.
+    Ok(cast(times, &system::timestamp())?.as_primitive_opt().cloned())
+}
+
+fn value(times: Option<&PrimitiveArray<TimestampMicrosecondType>>, row: usize) -> Option<i64> {
+    times.and_then(|times| times.is_valid(row).then(|| times.value(row)))
+}
+
+fn unusable(table: &Table, cause: &ArrowError) -> Error {
+    Error::new(
+        Status::SchemaMismatch,
+        format!("the rows of the table {} cannot be compared: {cause}", table.name()),
+    )
+    .caused_by(cause)
+    .with("table", table.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(sample: u128, version: u32, time: i64, tombstone: bool) -> Row {
+        Row { sample, time, address: 0, version, tombstone }
+    }
+
+    fn chosen(rows: &[Row], until: i64, tombstones: bool) -> Vec<u64> {
+        let numbered =
+            rows.iter().enumerate().map(|(address, row)| Row { address: address as u64, ..*row }).collect();
+        choose(numbered, until, tombstones)
+    }
+
+    #[test]
+    fn a_row_goes_when_its_successor_is_old_enough() {
+        let rows = [row(1, 0, 10, false), row(1, 0, 20, false), row(1, 0, 30, false), row(2, 0, 5, false)];
+        assert_eq!(chosen(&rows, 19, true), []);
+        assert_eq!(chosen(&rows, 20, true), [0]);
+        assert_eq!(chosen(&rows, 100, true), [0, 1]);
+    }
+
+    #[test]
+    fn a_row_of_another_version_supersedes_nothing() {
+        assert_eq!(chosen(&[row(1, 0, 10, false), row(1, 1, 20, false)], 100, true), []);
+    }
+
+    #[test]
+    fn a_tombstone_goes_with_all_it_hides() {
+        let rows = [row(1, 0, 10, false), row(1, 0, 20, true)];
+        assert_eq!(chosen(&rows, 19, true), []);
+        assert_eq!(chosen(&rows, 20, true), [0, 1]);
+        assert_eq!(chosen(&rows, 20, false), [0]);
+        // Written again.
+        let rows = [row(1, 0, 10, false), row(1, 0, 20, true), row(1, 0, 30, false)];
+        assert_eq!(chosen(&rows, 100, true), [0, 1]);
+    }
+
+    #[test]
+    fn a_tombstone_stays_over_an_older_row_of_another_version() {
+        let rows = [row(1, 0, 10, false), row(1, 1, 20, false), row(1, 1, 30, true)];
+        assert_eq!(chosen(&rows, 100, true), [1]);
+        let rows = [row(1, 0, 40, false), row(1, 1, 20, false), row(1, 1, 30, true)];
+        assert_eq!(chosen(&rows, 100, true), [1, 2]);
+    }
+
+    proptest! {
+        /// What a reader finds: of each sample the latest row, in one version or over all of them.
+        #[test]
+        fn nobody_sees_a_difference(
+            rows in proptest::collection::vec((0_u128..3, 0_u32..3, 0_i64..6, proptest::bool::ANY), 0..40),
+            until in 0_i64..6,
+            tombstones in proptest::bool::ANY,
+        ) {
+            let rows: Vec<Row> = rows.into_iter().map(|(a, b, c, d)| row(a, b, c, d)).collect();
+            let gone = chosen(&rows, until, tombstones);
+            for sample in 0..3 {
+                for version in [None, Some(0), Some(1), Some(2)] {
+                    let latest = |left: bool| {
+                        rows.iter()
+                            .enumerate()
+                            .filter(|(place, row)| {
+                                row.sample == sample
+                                    && version.is_none_or(|version| row.version == version)
+                                    && !(left && gone.contains(&(*place as u64)))
+                            })
+                            .max_by_key(|(place, row)| (row.time, *place))
+                            .filter(|(_, row)| !row.tombstone)
+                            .map(|(place, _)| place)
+                    };
+                    prop_assert_eq!(latest(false), latest(true));
+                }
+            }
+        }
+    }
+}
