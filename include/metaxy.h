@@ -771,6 +771,62 @@ MetaxyStatus metaxy_store_read(const MetaxyStore *store,
 void metaxy_string_free(char *text);
 
 /**
+ * Opens the store at `uri` as `metaxy_store_open` does, with other stores in which reads go on, each of which may have
+ * its own: local development falls back to staging, and staging to production.
+ *
+ * Reads go down the chain, depth first, in order; the option `fallback.missing` says when. Everything else (writes,
+ * drops, hard deletes) concerns this store alone. The features defined in this store are the ones read from all.
+ * `fallbacks` is an array of `fallback_count` handles, borrowed for the call: the chain keeps what it needs, and they
+ * may be closed and freed at any time. `uri`, `options` and `context` are borrowed for the call; the latter two may be
+ * NULL. `store` receives a handle that the caller frees with `metaxy_store_free`. Any thread. Fails as
+ * `metaxy_store_open`, with `METAXY_INVALID_ARGUMENT` if the chain leads back to `uri`, and with
+ * `METAXY_SCHEMA_MISMATCH` if its stores are known to hash in different ways; what is not known yet is compared when
+ * a read gets there.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_open_chain(const char *uri,
+                                     const MetaxyStore *const *fallbacks,
+                                     size_t fallback_count,
+                                     const MetaxyOptions *options,
+                                     const MetaxyContext *context,
+                                     MetaxyStore **store,
+                                     MetaxyError **error);
+
+/**
+ * Tells which stores of the chain would serve a read, without reading the rows.
+ *
+ * `feature`, `request` and `context` are borrowed for the call; the latter two may be NULL. `stores` receives a stream
+ * that the caller releases, of one batch with one row for each store that was asked, in the order of asking: `store`
+ * (large text, its name, null if it has none), `uri` (large text, secrets masked), `table` (large text), `version`
+ * (uint64, the version of its Lance table, null if it has none), `outcome` (large text: `served`; `absent`, it has no
+ * table of the feature; `no rows`, none of its table is current; `unavailable`, it was passed over) and `problem` (large
+ * text, why it could not be asked). Any thread. Fails as `metaxy_store_read`: with `METAXY_NOT_FOUND` if no store has a
+ * table of the feature.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_find(const MetaxyStore *store,
+                               const char *feature,
+                               const MetaxyReadRequest *request,
+                               const MetaxyContext *context,
+                               struct ArrowArrayStream *stores,
+                               MetaxyError **error);
+
+/**
+ * Tells which stores serve the rows of a stream that `metaxy_store_read` gave.
+ *
+ * `rows` is borrowed for the call and stays as it is, wherever it has been moved to. `stores` receives a stream that the
+ * caller releases, with the columns of `metaxy_store_find`. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, also for a
+ * stream that is not one of rows, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_stream_served_by(const struct ArrowArrayStream *rows,
+                                     struct ArrowArrayStream *stores,
+                                     MetaxyError **error);
+
+/**
  * Tells whether the store itself has a table of a feature, which need not be defined; its fallback stores are not
  * asked.
  *
@@ -933,6 +989,17 @@ MetaxyStatus metaxy_read_request_set_sample_history(MetaxyReadRequest *request,
 MetaxyStatus metaxy_read_request_set_deleted(MetaxyReadRequest *request,
                                              int32_t deleted,
                                              MetaxyError **error);
+
+/**
+ * Whether to look in the fallback stores of the store (1, the default) or only in it (0).
+ *
+ * One thread at a time. Fails with `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_read_request_set_fallback(MetaxyReadRequest *request,
+                                              int32_t fallback,
+                                              MetaxyError **error);
 
 /**
  * The most rows that a batch of the stream may have; 0, the default, leaves it to the library.

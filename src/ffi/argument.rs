@@ -47,6 +47,19 @@ pub unsafe fn texts(name: &'static str, pointer: *const *const c_char, count: us
     (0..count).map(|index| text_at(index).map(str::to_owned)).collect()
 }
 
+/// The items of an array of `count`; NULL is an array of none.
+///
+/// # Safety
+/// `pointer` is NULL or an array of `count` items that outlives `'a`.
+pub unsafe fn items<'a, T>(name: &'static str, pointer: *const T, count: usize) -> Result<&'a [T]> {
+    match (pointer.is_null(), count) {
+        (_, 0) => Ok(&[]),
+        (true, _) => Err(null(name)),
+        // SAFETY: as promised by the caller.
+        (false, _) => Ok(unsafe { std::slice::from_raw_parts(pointer, count) }),
+    }
+}
+
 /// A place of the caller where a result goes; until then it holds an empty value.
 pub struct Output<T>(*mut T);
 

@@ -38,6 +38,8 @@ impl Empty for FFI_ArrowSchema {
 /// What stands behind a stream that was given out.
 pub struct Outgoing {
     schema: SchemaRef,
+    /// Which stores the rows come from, if they come from any.
+    served_by: Option<RecordBatch>,
     source: Mutex<Source>,
     failure: Mutex<Option<(Error, CString)>>,
 }
@@ -54,16 +56,20 @@ enum Source {
 
 /// A stream of `rows`, each pull of which is one call under `context`.
 pub fn rows(rows: RowStream, context: Context) -> Result<FFI_ArrowArrayStream> {
-    outgoing(rows.schema(), Source::Rows { rows, context })
+    outgoing(rows.schema(), Some(rows.served_by()?), Source::Rows { rows, context })
 }
 
 /// A stream of one batch.
 pub fn table(batch: RecordBatch) -> Result<FFI_ArrowArrayStream> {
-    outgoing(batch.schema(), Source::Table(Some(batch)))
+    outgoing(batch.schema(), None, Source::Table(Some(batch)))
 }
 
-fn outgoing(schema: SchemaRef, source: Source) -> Result<FFI_ArrowArrayStream> {
-    let outgoing = Outgoing { schema, source: Mutex::new(source), failure: Mutex::new(None) };
+fn outgoing(
+    schema: SchemaRef,
+    served_by: Option<RecordBatch>,
+    source: Source,
+) -> Result<FFI_ArrowArrayStream> {
+    let outgoing = Outgoing { schema, served_by, source: Mutex::new(source), failure: Mutex::new(None) };
     Ok(FFI_ArrowArrayStream {
         get_schema: Some(get_schema),
         get_next: Some(get_next),
@@ -88,6 +94,14 @@ pub fn failure(handle: *const FFI_ArrowArrayStream) -> Result<Option<Error>> {
     let outgoing = handle::find(handle)?;
     let failure = outgoing.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     Ok(failure.as_ref().map(|(error, _)| error.clone()))
+}
+
+/// Which stores the rows of the stream come from.
+pub fn served_by(handle: *const FFI_ArrowArrayStream) -> Result<RecordBatch> {
+    handle::find(handle)?
+        .served_by
+        .clone()
+        .ok_or_else(|| Error::invalid("the stream is not one of rows that were read from a store"))
 }
 
 impl Outgoing {

@@ -21,6 +21,7 @@
 mod adopt;
 mod argument;
 pub mod catalog;
+pub mod chain;
 pub mod context;
 pub mod error;
 mod export;

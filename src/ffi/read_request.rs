@@ -188,6 +188,26 @@ pub unsafe extern "C" fn metaxy_read_request_set_deleted(
     }
 }
 
+/// Whether to look in the fallback stores of the store (1, the default) or only in it (0).
+///
+/// One thread at a time. Fails with `METAXY_INVALID_HANDLE`.
+///
+/// @since 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn metaxy_read_request_set_fallback(
+    request: *mut MetaxyReadRequest,
+    fallback: i32,
+    error: *mut *mut MetaxyError,
+) -> MetaxyStatus {
+    // SAFETY: the caller passes pointers as the header says.
+    unsafe {
+        set(request, error, |request| {
+            request.local = fallback == 0;
+            Ok(())
+        })
+    }
+}
+
 /// The most rows that a batch of the stream may have; 0, the default, leaves it to the library.
 ///
 /// One thread at a time. Fails with `METAXY_INVALID_HANDLE`.

@@ -93,6 +93,9 @@ pub enum Rows {
 pub struct Answer {
     /// At least one; the rows of an earlier one come first.
     pub shares: Vec<Share>,
+    /// The columns of every table that was asked, also of those whose rows are all hidden or filtered
+    /// away: the columns of the answer do not depend on its rows.
+    pub schemas: Vec<SchemaRef>,
     pub visits: Vec<Visit>,
 }
 
@@ -425,7 +428,7 @@ impl Walk<'_> {
                 format!("{} is served by {}", ask.key, served.join(", "))
             });
         }
-        Ok(Answer { shares, visits })
+        Ok(Answer { shares, schemas, visits })
     }
 }
 

@@ -64,6 +64,9 @@ impl Store {
         let materialization_id = options.get(MATERIALIZATION_ID)?.map(str::to_owned);
         let features = Features::default();
         let settings = Settings::from_options(options, features.clone())?;
+        for store in fallbacks.iter().filter_map(Fallback::opened) {
+            store.check_open()?;
+        }
         let chain = Chain::new(fallbacks, options)?;
         chain.check(&display, &location, &settings.known_so_far())?;
         let upkeep = Upkeep::from_options(options)?;

@@ -54,6 +54,7 @@ pub const PRUNE_OLDER_THAN_MS: &str = "prune.older_than_ms";
 pub const PURGE_OLDER_THAN_MS: &str = "purge.older_than_ms";
 pub const PURGE_TOMBSTONES: &str = "purge.tombstones";
 pub const WRITE_DUPLICATES: &str = "write.duplicates";
+pub const WRITE_CROSS_PROJECT: &str = "write.cross_project";
 
 /// Every option, in the order in which they are listed.
 pub const KNOWN: &[Known] = &[
@@ -130,6 +131,13 @@ pub const KNOWN: &[Known] = &[
         scope: "write",
         default: "error",
         description: "what an id that occurs twice in one write means: an error, or that its last row is kept",
+    },
+    Known {
+        key: WRITE_CROSS_PROJECT,
+        kind: Kind::Choice(&["refuse", "allow"]),
+        scope: "write",
+        default: "refuse",
+        description: "whether a store that was given a project may be written a feature of another one",
     },
     Known {
         key: COMPACT_AFTER_WRITES,

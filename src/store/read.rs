@@ -59,20 +59,18 @@ impl Store {
 
     async fn read_key(&self, key: &FeatureKey, request: &ReadRequest) -> Result<RowStream> {
         let ask = self.ask(key, request)?;
-        let Answer { shares, visits } = self.answer(&ask).await?;
-        let schemas: Vec<SchemaRef> = shares.iter().map(|share| share.table.schema()).collect();
+        let Answer { shares, schemas, visits } = self.answer(&ask).await?;
         let all = match schemas.as_slice() {
             [only] => only.clone(),
             several => union(several.iter().map(AsRef::as_ref)),
         };
-        let tables = shares.iter().map(|share| share.table.name().to_owned()).next().unwrap_or_default();
-        let columns = projection(&all, request.columns.as_deref(), &ask.id_columns, &tables)?;
+        let columns = projection(&all, request.columns.as_deref(), &ask.id_columns, &key.table_name())?;
         let schema = Arc::new(
             all.project(&indices(&all, &columns))
                 .map_err(|cause| Error::new(Status::Internal, format!("a column is gone: {cause}")))?
                 .with_metadata(HashMap::new()),
         );
-        let several = shares.len() > 1;
+        let several = schemas.len() > 1;
         let mut streams = Vec::with_capacity(shares.len());
         for share in shares {
             let present = share.table.schema();

@@ -26,12 +26,12 @@ use super::Store;
 use super::context::Call;
 use super::identity::Identity;
 use super::incoming::{Fresh, Incoming, Stamp};
-use super::options::{MATERIALIZATION_ID, Options, WRITE_DUPLICATES};
+use super::options::{MATERIALIZATION_ID, Options, WRITE_CROSS_PROJECT, WRITE_DUPLICATES};
 use super::repeats::{Occurrences, Repeat};
 use super::settings;
 use crate::backend::{Staged, Table};
 use crate::error::{Error, Result, Status};
-use crate::feature::{FeatureKey, FeatureSpec, Versions};
+use crate::feature::{FeatureDefinition, FeatureKey, FeatureSpec, Versions};
 use crate::versioning::SampleHash;
 
 /// Rows that are worked on at a time, however large the batches are that come.
@@ -91,7 +91,9 @@ impl Store {
 
     async fn start(&self, key: &FeatureKey, schema: SchemaRef, options: &Options) -> Result<Writer> {
         let graph = self.graph();
-        let spec = &graph.get(key)?.spec;
+        let definition = graph.get(key)?;
+        self.check_project(definition, options)?;
+        let spec = &definition.spec;
         let table = self.appendable(key).await?;
         let hash = self.hash_for_write(table.as_ref()).await?;
         let mut versions = Versions::new(&graph, hash.truncation);
@@ -126,6 +128,27 @@ impl Store {
         let present = table.map(|table| table.schema());
         let incoming = Incoming::new(spec, &schema, present.as_deref(), hash, stamp)?;
         Ok(self.begin(&spec.key, incoming, schema, hash, OnRepeat::Keep))
+    }
+
+    /// Refuses a feature of another project than the store's, unless that is meant.
+    pub(super) fn check_project(&self, definition: &FeatureDefinition, options: &Options) -> Result<()> {
+        let (Some(ours), Some(theirs)) = (self.project(), definition.project.as_deref()) else {
+            return Ok(());
+        };
+        if ours == theirs || options.get(WRITE_CROSS_PROJECT)? == Some("allow") {
+            return Ok(());
+        }
+        let key = definition.key();
+        Err(Error::new(
+            Status::InvalidState,
+            format!(
+                "the feature {key} belongs to the project {theirs}, and {} was opened for the project {ours}; set \
+                 {WRITE_CROSS_PROJECT}=allow on the write if that is meant, or open the store without a project",
+                self.display()
+            ),
+        )
+        .with("project", theirs)
+        .with("option", WRITE_CROSS_PROJECT))
     }
 
     async fn appendable(&self, key: &FeatureKey) -> Result<Option<Table>> {

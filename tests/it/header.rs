@@ -19,6 +19,7 @@ const PARTS: &[&str] = &[
     "options",
     "context",
     "store",
+    "chain",
     "catalog",
     "read_request",
     "writer",

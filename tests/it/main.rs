@@ -2,6 +2,7 @@
 
 mod abi;
 mod catalog;
+mod chain;
 mod golden_stores;
 mod header;
 mod interop;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
+use metaxy::log::Level;
 use metaxy::store::context::{Call, Context};
 use metaxy::store::options::Options;
 use metaxy::store::{Fallback, ReadRequest, Store};
@@ -15,8 +16,8 @@ use metaxy::{Result, Status};
 use serde_json::json;
 
 use crate::support::{
-    batch, by_field, column, copy, failure, golden, golden_json, open, options, read, root, rows, samples,
-    text, write,
+    batch, by_field, column, copy, failure, golden, golden_json, listen, open, options, read, root, rows,
+    samples, text, write,
 };
 
 fn define(store: &Store) {
@@ -401,18 +402,9 @@ fn a_compaction_that_fails_does_not_fail_the_write() {
     for entry in std::fs::read_dir(directory.path().join("r__a.lance/data")).unwrap() {
         std::fs::write(entry.unwrap().path(), b"damaged").unwrap();
     }
-    let warned = Arc::new(AtomicBool::new(false));
-    let sink = warned.clone();
-    metaxy::log::set_sink(Some((
-        metaxy::log::Level::Warn,
-        Arc::new(move |_, text| {
-            sink.store(sink.load(Ordering::SeqCst) || text.contains("was not compacted"), Ordering::SeqCst)
-        }),
-    )));
-    let written = write(&store, "r/a", &[samples(&["d"])], &[]);
-    metaxy::log::set_sink(None);
-    written.unwrap();
-    assert!(warned.load(Ordering::SeqCst));
+    let log = listen(Level::Warn, directory.path().to_str().unwrap());
+    write(&store, "r/a", &[samples(&["d"])], &[]).unwrap();
+    assert!(log.heard().iter().any(|message| message.contains("was not compacted")));
 }
 
 #[test]

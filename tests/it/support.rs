@@ -1,10 +1,11 @@
 //! What the tests share: stores to work on, rows from and to JSON.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow::array::{ArrayRef, LargeStringArray, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Field, Fields};
+use metaxy::log::{Level, set_sink};
 use metaxy::store::context::Call;
 use metaxy::store::options::Options;
 use metaxy::store::{ReadRequest, RowStream, Store};
@@ -25,6 +26,40 @@ pub fn options(pairs: &[(&str, &str)]) -> Options {
         options.set(key, Some(value)).unwrap();
     }
     options
+}
+
+/// What the library logs while this is held; only one test at a time may listen.
+pub struct Listener {
+    heard: Arc<Mutex<Vec<String>>>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Listens to messages of `level` and more urgent ones that contain `about`: other tests log, too.
+pub fn listen(level: Level, about: &str) -> Listener {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (messages, about) = (heard.clone(), about.to_owned());
+    let sink = move |_, message: &str| {
+        if message.contains(&about) {
+            messages.lock().unwrap().push(message.to_owned());
+        }
+    };
+    set_sink(Some((level, Arc::new(sink))));
+    Listener { heard, _turn: turn }
+}
+
+impl Listener {
+    /// What was logged since it was last asked.
+    pub fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heard.lock().unwrap())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        set_sink(None);
+    }
 }
 
 pub fn open(directory: &Path, pairs: &[(&str, &str)]) -> Store {
