@@ -3,8 +3,9 @@
  * integers, and structs of them. It uses the Arrow C data interface as metaxy.h declares it and
  * nothing else; a larger program would use nanoarrow or Arrow's own libraries instead.
  *
- *   arrow_rows         columns in C arrays -> a stream of one batch
- *   arrow_rows_print   a stream of batches -> an aligned table on stdout
+ *   arrow_rows                 columns in C arrays -> a stream of one batch
+ *   arrow_rows_print           a stream of batches -> an aligned table on stdout
+ *   arrow_rows_print_columns   the same with two columns of it
  */
 #ifndef ARROW_ROWS_H
 #define ARROW_ROWS_H
@@ -166,29 +167,41 @@ static void arrow_print_value(const char *format, const struct ArrowArray *colum
         printf("%-22.*s", (int)(ends[i + 1] - ends[i]), (const char *)column->buffers[2] + ends[i]);
     } else if (!strcmp(format, "l")) {
         printf("%-22" PRId64, ((const int64_t *)column->buffers[1])[i]);
+    } else if (!strcmp(format, "L")) {
+        printf("%-22" PRIu64, ((const uint64_t *)column->buffers[1])[i]);
     } else {
         printf("%-22s", format);
     }
 }
 
-/* Pulls and prints the whole stream; 0, or what the stream failed with. The stream stays the caller's. */
-static int arrow_rows_print(struct ArrowArrayStream *stream) {
+/* Prints the columns called `one` and `other`, or all if both are NULL; 0, or what the stream failed with. */
+static inline int arrow_rows_print_columns(struct ArrowArrayStream *stream, const char *one, const char *other) {
     struct ArrowSchema schema;
     struct ArrowArray batch;
     int failed = stream->get_schema(stream, &schema);
     if (failed) return failed;
-    for (int64_t c = 0; c < schema.n_children; c++) printf("%-22s", schema.children[c]->name);
+    int wanted[256] = {0};
+    for (int64_t c = 0; c < schema.n_children && c < 256; c++) {
+        const char *name = schema.children[c]->name;
+        wanted[c] = !one || !strcmp(name, one) || !strcmp(name, other);
+        if (wanted[c]) printf("%-22s", name);
+    }
     putchar('\n');
     while (!(failed = stream->get_next(stream, &batch)) && batch.release) {
         for (int64_t row = 0; row < batch.length; row++) {
-            for (int64_t c = 0; c < schema.n_children; c++)
-                arrow_print_value(schema.children[c]->format, batch.children[c], batch.offset + row);
+            for (int64_t c = 0; c < schema.n_children && c < 256; c++)
+                if (wanted[c]) arrow_print_value(schema.children[c]->format, batch.children[c], batch.offset + row);
             putchar('\n');
         }
         batch.release(&batch);
     }
     schema.release(&schema);
     return failed;
+}
+
+/* Pulls and prints the whole stream; 0, or what the stream failed with. The stream stays the caller's. */
+static inline int arrow_rows_print(struct ArrowArrayStream *stream) {
+    return arrow_rows_print_columns(stream, NULL, NULL);
 }
 
 #endif

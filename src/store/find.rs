@@ -268,15 +268,16 @@ impl Walk<'_> {
             self.share(store, table, Rows::Matching(condition), true);
             return Ok(Has::Rows);
         }
-        let found = self.select(&schema, version.clone(), collect)?.find(&table).await?;
+        let selection = self.select(&schema, version.clone(), collect)?;
+        let found = selection.find(&table).await.map_err(|error| self.unlike(error, store))?;
         let mut live = found.live;
         if !live && collect == Collect::Deleted && !self.ask.filters.is_empty() {
             // The filters are no part of the question whether there are rows.
             live = self.unfiltered(version).find(&table).await?.live;
         }
         let Found { current, collected, id_types, .. } = found;
-        self.id_types.get_or_insert(id_types);
         if !collected.is_empty() {
+            self.id_types.get_or_insert(id_types);
             Arc::make_mut(&mut self.hidden).extend(collected);
         }
         let has_rows = match &current {
@@ -285,6 +286,21 @@ impl Walk<'_> {
         };
         self.share(store, table, Rows::Current(current), live || has_rows);
         Ok(if live { Has::Rows } else { Has::Table })
+    }
+
+    /// The error of a store whose ids cannot be compared with those of the stores before it.
+    fn unlike(&self, error: Error, store: &Store) -> Error {
+        if self.hidden.is_empty() || error.status() != Status::SchemaMismatch {
+            return error;
+        }
+        let reworded = error.reworded(|reason| {
+            format!(
+                "the ids of {} cannot be compared with those of the stores before it in the chain: {reason}; read the \
+                 stores one by one, or give their id columns one type",
+                store.display()
+            )
+        });
+        reworded.with("fallback", store.display())
     }
 
     fn share(&mut self, store: &Store, table: Table, rows: Rows, served: bool) {

@@ -26,18 +26,32 @@ fn the_c_in_the_readme_compiles_and_runs() {
     }
 }
 
-#[test]
-fn the_quickstart_prints_what_it_says_it_does() {
+/// Runs an example and compares what it prints with the `.expected` file beside it.
+fn example(name: &str, times: usize) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/quickstart.c")), directory.path());
-    let expected =
-        fs::read_to_string(format!("{ROOT}/examples/c/quickstart.expected")).expect("quickstart.expected");
-    for time in ["first", "second"] {
+    let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/{name}.c")), directory.path());
+    let expected = fs::read_to_string(format!("{ROOT}/examples/c/{name}.expected")).expect("what it prints");
+    for time in 0..times {
         let mut run = linked(&binary, directory.path());
         run.arg(directory.path().join("metadata"));
         let output = finish(run, COMPILER);
-        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "the {time} time");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "run {time}");
     }
+}
+
+#[test]
+fn the_quickstart_prints_what_it_says_it_does() {
+    example("quickstart", 2);
+}
+
+#[test]
+fn the_chain_of_three_stores_prints_what_it_says_it_does() {
+    example("chain", 1);
+}
+
+#[test]
+fn the_guard_of_projects_prints_what_it_says_it_does() {
+    example("cross_project", 2);
 }
 
 #[test]
