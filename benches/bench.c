@@ -11,6 +11,8 @@
  *   read_filter     size < 10000, about 1 %
  *   read_point      one id
  *   read_cols       the column id
+ *   fallback3       as read, through a chain: DIRECTORY/dev, DIRECTORY/stag, DIRECTORY/root, which alone has the table
+ *   small_writes    ROWS writes of one row each, with automatic compaction
  *
  * Prints {"op","rows","seconds","result_rows","rss_before_mb","rss_peak_mb"}. `seconds` is from
  * opening the store to having closed it, with every batch pulled. With `check` (never timed) a read
@@ -137,9 +139,9 @@ static void rows_batch(struct ArrowArray *out, int64_t from, int64_t rows, const
     make_text(out->children[4]->children[1], from, rows, frames, 1, "");
 }
 
-/* The rows 0..rows as a stream: made beforehand, or each batch when it is pulled. */
+/* The rows first..first + rows as a stream: made beforehand, or each batch when it is pulled. */
 typedef struct Rows {
-    int64_t rows, next;
+    int64_t first, rows, next;
     const char *tag;
     struct ArrowArray *ready;
 } Rows;
@@ -150,7 +152,7 @@ static int64_t batch_count(const Rows *self) {
 
 static void make_batch(const Rows *self, int64_t batch, struct ArrowArray *out) {
     int64_t from = batch * BATCH_ROWS, rest = self->rows - from;
-    rows_batch(out, from, rest < BATCH_ROWS ? rest : BATCH_ROWS, self->tag);
+    rows_batch(out, self->first + from, rest < BATCH_ROWS ? rest : BATCH_ROWS, self->tag);
 }
 
 static int rows_get_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
@@ -189,9 +191,9 @@ static void rows_release(struct ArrowArrayStream *stream) {
     stream->release = NULL;
 }
 
-static struct ArrowArrayStream rows_stream(int64_t rows, const char *tag, int beforehand) {
+static struct ArrowArrayStream rows_stream(int64_t first, int64_t rows, const char *tag, int beforehand) {
     Rows *self = allocate(sizeof *self);
-    *self = (Rows){.rows = rows, .tag = tag};
+    *self = (Rows){.first = first, .rows = rows, .tag = tag};
     if (beforehand) {
         self->ready = allocate((size_t)batch_count(self) * sizeof *self->ready);
         for (int64_t i = 0; i < batch_count(self); i++) make_batch(self, i, &self->ready[i]);
@@ -280,6 +282,22 @@ static MetaxyOptions *python_hashing(void) {
     return options;
 }
 
+/* Compaction after some writes; what it leaves behind goes at once, unless somebody reads it. */
+static void compact_by_itself(MetaxyOptions *options) {
+    must(metaxy_options_set(options, "compact.after_writes", "32", &error));
+    must(metaxy_options_set(options, "compact.keep_ms", "0", &error));
+}
+
+/* Opens DIRECTORY/name, or DIRECTORY if there is no name, with a fallback or none. */
+static MetaxyStore *open_store(const char *directory, const char *name, const MetaxyStore *fallback,
+                               const MetaxyOptions *options) {
+    char uri[4096];
+    MetaxyStore *store = NULL;
+    snprintf(uri, sizeof uri, "%s%s%s", directory, name ? "/" : "", name ? name : "");
+    must(metaxy_store_open_chain(uri, &fallback, fallback ? 1 : 0, options, NULL, &store, &error));
+    return store;
+}
+
 static MetaxyReadRequest *request_of(const char *op, int64_t rows) {
     MetaxyReadRequest *request = NULL;
     const char *id = "id";
@@ -292,7 +310,7 @@ static MetaxyReadRequest *request_of(const char *op, int64_t rows) {
         must(metaxy_read_request_add_filter(request, filter, &error));
     } else if (!strcmp(op, "read_cols")) {
         must(metaxy_read_request_set_columns(request, &id, 1, &error));
-    } else if (strcmp(op, "read") && strcmp(op, "history_read")) {
+    } else if (strcmp(op, "read") && strcmp(op, "history_read") && strcmp(op, "fallback3")) {
         fprintf(stderr, "bench: there is no operation %s\n", op);
         exit(1);
     }
@@ -318,24 +336,36 @@ int main(int argc, char **argv) {
     }
     const char *op = argv[1], *directory = argv[3];
     int64_t rows = strtoll(argv[2], NULL, 10), result = 0;
-    int append = !strcmp(op, "append1k"), writes = append || !strncmp(op, "write", 5);
+    int append = !strcmp(op, "append1k"), small = !strcmp(op, "small_writes"), chain = !strcmp(op, "fallback3");
+    int writes = append || small || !strncmp(op, "write", 5);
 
-    MetaxyStore *store = NULL;
+    MetaxyStore *store = NULL, *stag = NULL, *prod = NULL;
     MetaxyOptions *options = writes && !append ? python_hashing() : NULL;
     MetaxyReadRequest *request = writes ? NULL : request_of(op, rows);
     struct ArrowArrayStream stream = {0};
     Sums sums = {0}, *checked = argc > 4 ? &sums : NULL;
     if (append) {
         rows = 1000;
-        stream = rows_stream(rows, "ap", 1);
+        stream = rows_stream(0, rows, "ap", 1);
+    } else if (small) {
+        compact_by_itself(options);
     } else if (writes) {
-        stream = rows_stream(rows, "", !strcmp(op, "write"));
+        stream = rows_stream(0, rows, "", !strcmp(op, "write"));
     }
 
     double before_mb = peak_mb(), started = now();
-    must(metaxy_store_open(directory, options, NULL, &store, &error));
+    if (chain) {
+        prod = open_store(directory, "root", NULL, NULL);
+        stag = open_store(directory, "stag", prod, NULL);
+    }
+    store = open_store(directory, chain ? "dev" : NULL, stag, options);
     must(metaxy_store_define(store, feature, &error));
-    if (writes) {
+    if (small) {
+        for (result = 0; result < rows; result++) {
+            stream = rows_stream(result, 1, "", 1);
+            must(metaxy_store_write(store, "r/a", &stream, NULL, NULL, &error));
+        }
+    } else if (writes) {
         must(metaxy_store_write(store, "r/a", &stream, NULL, NULL, &error));
         result = rows;
     } else {
@@ -352,6 +382,8 @@ int main(int argc, char **argv) {
     double seconds = now() - started;
 
     metaxy_store_free(store);
+    metaxy_store_free(stag);
+    metaxy_store_free(prod);
     metaxy_options_free(options);
     metaxy_read_request_free(request);
     printf("{\"op\": \"%s\", \"rows\": %s, \"seconds\": %.6f, \"result_rows\": %" PRId64

@@ -3,7 +3,7 @@
     bench_lance.py OP ROWS DIRECTORY [SOURCE]
 
 No deduplication, no versions. A write writes the fifteen columns that Metaxy stores, taken from the
-table in SOURCE beforehand; read_cols scans what a read of ids must look at: ids and times.
+table in SOURCE beforehand; fallback3 reads the last table of the chain; read_cols scans what a read of ids must look at: ids and times.
 """
 import os
 import sys
@@ -19,10 +19,11 @@ TABLE = "r__a.lance"
 
 def main() -> None:
     op, rows, directory = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    uri = os.path.join(directory, TABLE)
+    uri = os.path.join(directory, "root" if op == "fallback3" else "", TABLE)
     scans = {
         "read": {},
         "history_read": {},
+        "fallback3": {},
         "read_filter": {"filter": "size < 10000"},
         "read_point": {"filter": f"id = 's{rows // 2:09d}'"},
         "read_cols": {"columns": ["id", "metaxy_updated_at", "metaxy_deleted_at"]},

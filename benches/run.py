@@ -27,7 +27,14 @@ RESULTS = HERE / "results"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 # Operation -> the table it starts from; none for a new one.
-READS = {"read": "root", "read_filter": "root", "read_point": "root", "read_cols": "root", "history_read": "hist"}
+READS = {
+    "read": "root",
+    "read_filter": "root",
+    "read_point": "root",
+    "read_cols": "root",
+    "history_read": "hist",
+    "fallback3": "",
+}
 WRITES = {"write": None, "append1k": "root"}
 OPS = [*WRITES, *READS]
 
@@ -38,7 +45,12 @@ TARGETS = {
     "read_filter": (0.15, 0.2),
     "read_point": (0.15, 0.3),
     "read_cols": (0.3, 0.3),
+    "fallback3": (0.35, 0.25),
 }
+
+# Writes of one row each, what a read may take after them as a share of Metaxy's time, and their directory in MB.
+SMALL_WRITES = 1000
+SMALL_TARGETS = (0.1, 2.0)
 
 
 def run(command: list, limit_mb: int | None = None) -> dict:
@@ -141,6 +153,50 @@ def compare(bench: Path, base: Path, rows: int, reps: int) -> list[dict]:
     return results
 
 
+def small(bench: Path, base: Path, reps: int) -> dict:
+    """Many writes of one row each, then a read of them."""
+    tables = Tables(base, SMALL_WRITES)
+    result: dict = {"writes": SMALL_WRITES}
+    programs = {"ours": lambda *args: [bench, *args], "metaxy": lambda *args: python("bench_metaxy.py", *args)}
+    sums = []
+    for who, program in programs.items():
+        table = tables.start(who, None)
+        result[f"{who}_write_s"] = round(run(program("small_writes", SMALL_WRITES, table))["seconds"], 2)
+        files = [file for file in table.rglob("*") if file.is_file()]
+        result[f"{who}_files"] = len(files)
+        result[f"{who}_disk_mb"] = round(sum(file.stat().st_blocks * 512 for file in files) / 1e6, 2)
+        sums.append(run(program("read", SMALL_WRITES, table, "check"))["sums"])
+    if sums[0] != sums[1]:
+        sys.exit(f"small writes: the results differ\nours   {sums[0]}\nmetaxy {sums[1]}")
+    for who, program in programs.items():
+        runs = [run(program("read", SMALL_WRITES, tables.get(who)))["seconds"] for _ in range(reps)]
+        result[f"{who}_read_s"] = round(statistics.median(runs), 4)
+    floor = [run(python("bench_lance.py", "read", SMALL_WRITES, tables.get("metaxy"))) for _ in range(reps)]
+    result["lance_read_s"] = round(statistics.median(one["seconds"] for one in floor), 4)
+    print(json.dumps(result), flush=True)
+    tables.drop()
+    return result
+
+
+def small_table(result: dict) -> str:
+    def judged(value: float, target: float) -> str:
+        return f"{value:.2f}" + ("" if value <= target else " (missed)")
+
+    share, disk = SMALL_TARGETS
+    return columns(
+        [
+            ["", "ours", "Metaxy", "ratio", "target"],
+            ["read s", f"{result['ours_read_s']:.4f}", f"{result['metaxy_read_s']:.4f}"]
+            + [judged(result["ours_read_s"] / result["metaxy_read_s"], share), f"{share:g}"],
+            ["all writes s", f"{result['ours_write_s']:.2f}", f"{result['metaxy_write_s']:.2f}"]
+            + [f"{result['ours_write_s'] / result['metaxy_write_s']:.2f}", ""],
+            ["directory MB", judged(result["ours_disk_mb"], disk), f"{result['metaxy_disk_mb']:.2f}"]
+            + [f"{result['ours_disk_mb'] / result['metaxy_disk_mb']:.2f}", f"{disk:g} MB"],
+            ["files", str(result["ours_files"]), str(result["metaxy_files"]), "", ""],
+        ]
+    )
+
+
 def stream(bench: Path, base: Path, rows: int, limit_mb: int) -> dict:
     """Writes `rows` rows that exist only while they are written, and reads them all, both limited."""
     tables = Tables(base, rows)
@@ -227,6 +283,8 @@ def report() -> str:
     parts = []
     if latest := load("latest.json"):
         parts += [f"### {latest[0]['rows']:,} rows", comparison_table(latest)]
+    if appended := load("small.json"):
+        parts += [f"### {appended['writes']:,} writes of one row each", small_table(appended)]
     if streamed := load("stream.json"):
         parts += [
             f"### {streamed['rows']:,} rows through {streamed['limit_mb']:,} MB",
@@ -266,6 +324,7 @@ def main() -> None:
         results = compare(options.bench, options.dir, options.rows, options.reps)
         save("latest.json", results)
         print("\n" + comparison_table(results))
+        save("small.json", small(options.bench, options.dir, options.reps))
     save("machine.json", machine())
     if options.markdown:
         write_markdown(options.markdown)

@@ -90,9 +90,16 @@ fn the_benchmark_compiles() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let binary = compile(&PathBuf::from(format!("{ROOT}/benches/bench.c")), directory.path());
     let table = directory.path().join("table");
-    for (op, rows) in [("write", "1000"), ("append1k", "1000"), ("read", "1000"), ("read_point", "1")] {
+    let cases = [
+        ("write", "1000", "1000"),
+        ("append1k", "1000", "1000"),
+        ("read", "1000", "1000"),
+        ("read_point", "1000", "1"),
+        ("small_writes", "40", "40"),
+    ];
+    for (op, given, rows) in cases {
         let mut run: Command = linked(&binary, directory.path());
-        run.arg(op).arg("1000").arg(&table);
+        run.arg(op).arg(given).arg(&table);
         let printed = String::from_utf8_lossy(&finish(run, COMPILER).stdout).into_owned();
         assert!(printed.contains(&format!("\"result_rows\": {rows},")), "{op}: {printed}");
     }
