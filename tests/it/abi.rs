@@ -67,3 +67,8 @@ fn a_panic_inside() {
 fn the_catalog_of_a_store() {
     run("catalog");
 }
+
+#[test]
+fn chains_of_stores() {
+    run("chain");
+}

@@ -8,22 +8,28 @@ use crate::native::{ROOT, compile, finish, linked};
 
 const COMPILER: &str = "make test-tools installs it";
 
+/// The documents for people; every C block in them is a whole program.
+const DOCUMENTS: &[&str] = &["README.md", "docs/benchmarks.md", "docs/chains.md", "docs/differences.md"];
+
 #[test]
-fn the_c_in_the_readme_compiles_and_runs() {
-    let readme = fs::read_to_string(format!("{ROOT}/README.md")).expect("README.md");
-    let programs = blocks(&readme, "c");
-    assert!(programs.iter().any(|program| program.contains("int main(")), "the README shows a whole program");
-    for (number, program) in programs.iter().enumerate() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let source = directory.path().join(format!("readme{number}.c"));
-        fs::write(&source, program).expect("the source is written");
-        let binary = compile(&source, directory.path());
-        let mut run = linked(&binary, directory.path());
-        run.current_dir(directory.path());
-        let output = finish(run, COMPILER);
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(["intro", "credits"].iter().all(|id| printed.contains(id)), "{printed}");
+fn the_c_in_the_documents_compiles_and_runs() {
+    let mut ran = 0;
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(format!("{ROOT}/{document}")).expect(document);
+        for program in blocks(&text, "c") {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let source = directory.path().join("document.c");
+            fs::write(&source, program).expect("the source is written");
+            let binary = compile(&source, directory.path());
+            let mut run = linked(&binary, directory.path());
+            run.current_dir(directory.path());
+            let output = finish(run, COMPILER);
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(["intro", "credits"].iter().all(|id| printed.contains(id)), "{document}: {printed}");
+            ran += 1;
+        }
     }
+    assert!(ran >= 2, "the README and the page on chains show whole programs");
 }
 
 /// Runs an example and compares what it prints with the `.expected` file beside it.
@@ -75,7 +81,7 @@ fn the_readme_lists_every_option() {
 
 #[test]
 fn every_file_that_the_readme_points_to_is_there() {
-    for document in ["README.md", "docs/benchmarks.md", "docs/differences.md"] {
+    for document in DOCUMENTS {
         let text = fs::read_to_string(Path::new(ROOT).join(document)).expect(document);
         let folder = Path::new(ROOT).join(document);
         let folder = folder.parent().expect("a folder");
