@@ -169,6 +169,16 @@ struct Walk<'a> {
     visits: Vec<Visit>,
 }
 
+/// How far a walk has come.
+struct Mark {
+    seen: usize,
+    schemas: usize,
+    visits: usize,
+    hidden: Arc<Samples>,
+    id_types: Option<Vec<DataType>>,
+    agreed: Option<(String, Partial)>,
+}
+
 impl Walk<'_> {
     /// Asks a store and, as far as it says so, those below it. `above` is what the stores further up
     /// need to know of its samples.
@@ -180,8 +190,10 @@ impl Walk<'_> {
             }
             self.seen.push(store.clone());
             let chain = store.chain();
+            let before = self.mark();
             let mut has = match self.own(store, above.max(self.needed_below(store))).await {
                 Err(error) if is_unavailable(&error) && chain.pass_over && !self.local => {
+                    self.back_to(before);
                     self.pass_over(store.name(), store.uri(), &store.display(), &error);
                     Has::Nothing
                 }
@@ -231,11 +243,11 @@ impl Walk<'_> {
             }
             Err(error) => return Err(error),
         };
-        let visited = self.visits.len();
+        let before = self.mark();
         match self.visit(below, needed).await {
-            // Only what was not asked is passed over: an answer must not be half of one store's.
+            // With all that is below it: an answer must not hold half of what a store would have said.
             Err(error) if is_unavailable(&error) && store.chain().pass_over => {
-                self.forget_from(visited);
+                self.back_to(before);
                 self.pass_over(below.name(), below.uri(), &below.display(), &error);
                 Ok(Has::Nothing)
             }
@@ -336,11 +348,25 @@ impl Walk<'_> {
         self.note(name, uri, Outcome::Unavailable, Some(error.message().to_owned()));
     }
 
-    /// Takes back what the visits from this one on have contributed.
-    fn forget_from(&mut self, visit: usize) {
-        self.visits.truncate(visit);
-        self.shares.retain(|share| share.visit < visit);
-        self.empty = self.empty.take().filter(|share| share.visit < visit);
+    fn mark(&self) -> Mark {
+        Mark {
+            seen: self.seen.len(),
+            schemas: self.schemas.len(),
+            visits: self.visits.len(),
+            hidden: self.hidden.clone(),
+            id_types: self.id_types.clone(),
+            agreed: self.agreed.clone(),
+        }
+    }
+
+    /// Takes back what was found since.
+    fn back_to(&mut self, mark: Mark) {
+        self.seen.truncate(mark.seen);
+        self.schemas.truncate(mark.schemas);
+        self.visits.truncate(mark.visits);
+        self.shares.retain(|share| share.visit < mark.visits);
+        self.empty = self.empty.take().filter(|share| share.visit < mark.visits);
+        (self.hidden, self.id_types, self.agreed) = (mark.hidden, mark.id_types, mark.agreed);
     }
 
     fn agree(&mut self, store: &Store, told: Partial) -> Result<()> {

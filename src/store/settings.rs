@@ -315,9 +315,9 @@ impl Partial {
 }
 
 fn agree(database: &Database, one: &Partial, other: &Partial) -> Result<()> {
-    agree_unless(one, other, |one_says, other_says| {
+    agree_unless(one, other, |one_says, other_says, theirs| {
         format!(
-            "{} has {one_says}, but {other_says}; rows of both would never match, so open the store with the latter, or \
+            "{} has {one_says}, but {other_says}; rows of both would never match, so open the store with {theirs}, or \
              keep them in different stores",
             database.display()
         )
@@ -327,19 +327,24 @@ fn agree(database: &Database, one: &Partial, other: &Partial) -> Result<()> {
 
 /// Refuses a chain in which rows are hashed in two ways: they would never match.
 pub fn agree_along_chain(store: &str, one: &Partial, below: &str, other: &Partial) -> Result<()> {
-    agree_unless(one, other, |one_says, other_says| {
+    agree_unless(one, other, |one_says, other_says, theirs| {
         format!(
             "{store} has {one_says}, but further down its chain {below} has {other_says}; rows of both would never \
-             match, so open {store} with the latter, or without this fallback"
+             match, so open {store} with {theirs}, or without this fallback"
         )
     })
     .map_err(|error| error.with("store", store).with("fallback", below))
 }
 
-fn agree_unless(one: &Partial, other: &Partial, message: impl Fn(String, String) -> String) -> Result<()> {
+fn agree_unless(
+    one: &Partial,
+    other: &Partial,
+    message: impl Fn(String, String, String) -> String,
+) -> Result<()> {
     let differ = |option: &'static str, one_says: String, other_says: String| {
         let says = |value: &str, of: &Partial| format!("{option}={value} by {}", of.source);
-        let message = message(says(&one_says, one), says(&other_says, other));
+        let theirs = format!("{option}={other_says}");
+        let message = message(says(&one_says, one), says(&other_says, other), theirs);
         Err(Error::new(Status::SchemaMismatch, message)
             .with("option", option)
             .with("expected", one_says)
