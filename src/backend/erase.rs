@@ -134,3 +134,140 @@ async fn marked(dataset: &Dataset, addresses: &[u64]) -> lance::Result<(Vec<Frag
     }
     Ok((updated, deleted))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use arrow::array::{AsArray, Int64Array, RecordBatch};
+    use arrow::datatypes::{Int64Type, UInt64Type};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+
+    use super::*;
+    use crate::backend::{Extent, Location, Scan};
+
+    const NAME: &str = "t";
+
+    async fn append(database: &Database, numbers: std::ops::Range<i64>) {
+        let column = Arc::new(Int64Array::from_iter_values(numbers));
+        let batch = RecordBatch::try_from_iter([("n", column as _)]).unwrap();
+        let schema = batch.schema();
+        let rows = RecordBatchStreamAdapter::new(schema.clone(), futures::stream::iter([Ok(batch)]));
+        let staged = Box::pin(database.stage(NAME, &schema, Box::pin(rows))).await.unwrap();
+        Box::pin(database.publish(staged, || Ok(()), |_| Ok(()))).await.unwrap();
+    }
+
+    /// The numbers in the newest version, and where they are.
+    async fn rows(database: &Database) -> (Table, Vec<(i64, u64)>) {
+        let table = database.open(NAME).await.unwrap().unwrap();
+        let stream = table.scan(vec!["n".into()]).with_address().stream().await.unwrap();
+        let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+        let rows = batches.iter().flat_map(|batch| {
+            let numbers = batch["n"].as_primitive::<Int64Type>().values().to_vec();
+            numbers.into_iter().zip(batch[Scan::ADDRESS].as_primitive::<UInt64Type>().values().to_vec())
+        });
+        let rows = rows.collect();
+        (table, rows)
+    }
+
+    fn addresses(rows: &[(i64, u64)], wanted: impl Fn(i64) -> bool) -> Vec<u64> {
+        rows.iter().filter(|row| wanted(row.0)).map(|row| row.1).collect()
+    }
+
+    async fn left(database: &Database) -> Vec<i64> {
+        rows(database).await.1.into_iter().map(|row| row.0).collect()
+    }
+
+    /// Runs `test` on a database with the numbers 0 to 4 in one file and 5 to 9 in another.
+    fn with_rows<F: Future<Output = ()>>(test: impl FnOnce(Arc<Database>) -> F) {
+        let directory = tempfile::tempdir().unwrap();
+        let location = Location::parse(directory.path().to_str().unwrap()).unwrap();
+        let database = Arc::new(Database::new(location, "test", 1 << 20, true).unwrap());
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            append(&database, 0..5).await;
+            append(&database, 5..10).await;
+            Box::pin(test(database)).await;
+        });
+    }
+
+    #[test]
+    fn rows_are_removed_and_whole_files_with_them() {
+        with_rows(async |database| {
+            let (table, found) = rows(&database).await;
+            let erased = database.delete_rows(&table, addresses(&found, |n| n == 2 || n >= 5)).await.unwrap();
+            assert_eq!(left(&database).await, [0, 1, 3, 4]);
+            let (newer, found) = rows(&database).await;
+            let version = newer.dataset.version().version;
+            assert_eq!(erased, Erased::Done { version });
+            assert_eq!(database.delete_rows(&newer, Vec::new()).await.unwrap(), Erased::Done { version });
+            database.delete_rows(&newer, addresses(&found, |_| true)).await.unwrap();
+            assert_eq!(left(&database).await, [0; 0]);
+        });
+    }
+
+    #[test]
+    fn what_others_append_or_remove_elsewhere_is_no_obstacle() {
+        with_rows(async |database| {
+            let (table, found) = rows(&database).await;
+            append(&database, 10..12).await;
+            for removed in [1, 3, 7] {
+                let erased = database.delete_rows(&table, addresses(&found, |n| n == removed)).await.unwrap();
+                assert!(matches!(erased, Erased::Done { .. }), "{removed}");
+            }
+            assert_eq!(left(&database).await, [0, 2, 4, 5, 6, 8, 9, 10, 11]);
+        });
+    }
+
+    #[test]
+    fn rows_that_others_removed_or_moved_are_to_be_looked_for_again() {
+        with_rows(async |database| {
+            let (table, found) = rows(&database).await;
+            database.delete_rows(&table, addresses(&found, |n| n == 2)).await.unwrap();
+            for overlapping in [vec![2], vec![2, 3], vec![0, 1, 2, 3, 4]] {
+                let rows = addresses(&found, |n| overlapping.contains(&n));
+                assert_eq!(database.delete_rows(&table, rows).await.unwrap(), Erased::Overtaken);
+            }
+            assert_eq!(left(&database).await, [0, 1, 3, 4, 5, 6, 7, 8, 9]);
+            let (table, found) = rows(&database).await;
+            Box::pin(database.compact(NAME, Extent::Everything, || Ok(()))).await.unwrap();
+            // Neither a later version nor pruning hides that the rows have moved.
+            append(&database, 10..11).await;
+            Box::pin(database.prune(NAME, Duration::ZERO)).await.unwrap();
+            for moved in [vec![3], vec![5, 6, 7, 8, 9]] {
+                let rows = addresses(&found, |n| moved.contains(&n));
+                assert_eq!(database.delete_rows(&table, rows).await.unwrap(), Erased::Overtaken);
+            }
+            assert_eq!(left(&database).await, [0, 1, 3, 4, 5, 6, 7, 8, 9, 10]);
+        });
+    }
+
+    #[test]
+    fn a_compaction_does_not_bring_removed_rows_back() {
+        with_rows(async |database| {
+            let over = std::sync::atomic::AtomicBool::new(false);
+            let compacting = async {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    Box::pin(database.compact(NAME, Extent::Everything, || Ok(()))).await.unwrap();
+                    Box::pin(database.prune(NAME, Duration::ZERO)).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let removing = async {
+                for removed in 0..10 {
+                    loop {
+                        let (table, found) = rows(&database).await;
+                        let gone = addresses(&found, |n| n == removed);
+                        if matches!(database.delete_rows(&table, gone).await.unwrap(), Erased::Done { .. }) {
+                            break;
+                        }
+                    }
+                    append(&database, 10 + removed..11 + removed).await;
+                }
+                over.store(true, std::sync::atomic::Ordering::Relaxed);
+            };
+            tokio::join!(compacting, removing);
+            assert_eq!(left(&database).await, (10..20).collect::<Vec<_>>());
+        });
+    }
+}

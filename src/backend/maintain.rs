@@ -5,6 +5,7 @@
 //! many, and takes their new numbers before it begins: what is appended meanwhile comes after them.
 
 use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -71,6 +72,18 @@ pub struct Pruned {
 
 /// Held by the one who maintains a table.
 pub struct Maintaining(#[expect(dead_code, reason = "held, not used")] Option<File>);
+
+/// Keeps everybody from maintaining a table.
+pub(super) struct Unmaintained(#[expect(dead_code, reason = "held, not used")] File);
+
+impl Unmaintained {
+    /// Nothing when the table is being maintained already, or is not there.
+    pub(super) fn hold(table: &Path) -> Option<Unmaintained> {
+        let directory = File::open(table).ok()?;
+        directory.try_lock_shared().ok()?;
+        Some(Unmaintained(directory))
+    }
+}
 
 impl Database {
     /// The right to maintain `table`, or nothing while another process has it.

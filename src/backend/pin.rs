@@ -12,6 +12,7 @@
 //! below which nothing is pruned is for them.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ impl Pin {
         let Some(manifest) = manifest_of(directory, table) else { return Pinning::Impossible };
         let file = match File::open(&manifest) {
             Ok(file) => file,
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Pinning::Late,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Pinning::Late,
             Err(_) => return Pinning::Impossible,
         };
         match file.try_lock_shared() {
@@ -81,9 +82,18 @@ fn manifest_of(directory: &Path, table: &Table) -> Option<PathBuf> {
 pub(super) fn is_pinned(manifest: &Path) -> bool {
     // Some file systems lock exclusively only what is open for writing.
     let file = match File::options().read(true).write(true).open(manifest) {
-        Ok(file) => file,
-        Err(cause) => return cause.kind() != std::io::ErrorKind::NotFound,
+        Err(cause) if cause.kind() == ErrorKind::PermissionDenied => File::open(manifest),
+        opened => opened,
     };
-    // Given up at once: a reader that meets it opens the table again.
-    file.try_lock().is_err()
+    let file = match file {
+        Ok(file) => file,
+        Err(cause) => return cause.kind() != ErrorKind::NotFound,
+    };
+    // The lock is given up at once: a reader that meets it opens the table again.
+    match file.try_lock() {
+        Ok(()) => false,
+        // Where there are no locks, nobody can have one.
+        Err(TryLockError::Error(cause)) => cause.kind() != ErrorKind::Unsupported,
+        Err(TryLockError::WouldBlock) => true,
+    }
 }

@@ -38,6 +38,7 @@ use lance_table::format::{DataFile, Fragment};
 
 use super::database::Database;
 use super::failure::{from_lance, is_conflict};
+use super::maintain::Unmaintained;
 use super::table::Table;
 use crate::error::{Error, Result, Status};
 
@@ -153,7 +154,9 @@ impl Database {
             if self.lost_files(staged).await? {
                 return Err(self.dropped(staged).into());
             }
-            let (since, committed) = match self.open(&staged.table).await? {
+            // Held until the outcome is clear: what is committed meanwhile is not pruned before.
+            let opened = self.open(&staged.table).await?;
+            let (since, committed) = match opened.clone() {
                 None => (0, self.create(staged, &identity).await),
                 Some(table) => {
                     accept(&table.schema())?;
@@ -285,6 +288,8 @@ impl Database {
             config_upsert_values: None,
             initial_bases: None,
         };
+        // Until the commit is confirmed nobody may compact its files away.
+        let _unmaintained = self.table_directory(&staged.table).and_then(|path| Unmaintained::hold(&path));
         let uri = self.table_uri(&staged.table);
         let created = CommitBuilder::new(uri.as_str())
             .with_max_retries(0)
@@ -309,8 +314,7 @@ impl Database {
             return Ok(());
         }
         let fragments = staged.renumbered(&table, self.display())?;
-        // The table is held until the end, so that what others commit meanwhile is there to be looked at.
-        let dataset = table.dataset.clone();
+        let dataset = table.dataset;
         let transaction = TransactionBuilder::new(dataset.version().version, Operation::Append { fragments })
             .uuid(identity.to_owned())
             .build();

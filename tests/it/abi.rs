@@ -39,6 +39,11 @@ fn every_order_of_release() {
 }
 
 #[test]
+fn maintenance() {
+    run("maintain");
+}
+
+#[test]
 fn cancel_timeout_and_callbacks() {
     run("control");
 }
