@@ -279,6 +279,17 @@ struct ArrowArrayStream {
 #define METAXY_KIND_STREAM 7
 
 /**
+ * `MetaxyConfig`.
+ */
+#define METAXY_KIND_CONFIG 8
+
+/**
+ * A configuration that was loaded, as Python Metaxy reads it: `metaxy.toml`, or `[tool.metaxy]` in `pyproject.toml`,
+ * the files that it extends, and the environment variables `METAXY_*`.
+ */
+typedef struct MetaxyConfig MetaxyConfig;
+
+/**
  * A timeout, a cancel switch and a progress callback for the calls that are given it; NULL stands for none of them.
  */
 typedef struct MetaxyContext MetaxyContext;
@@ -1158,6 +1169,67 @@ MetaxyStatus metaxy_store_purge(const MetaxyStore *store,
                                 const MetaxyContext *context,
                                 struct ArrowArrayStream *report,
                                 MetaxyError **error);
+
+/**
+ * Loads the configuration in the file `path`; if that is NULL, in the file that the environment variable
+ * `METAXY_CONFIG` names, else in the nearest `metaxy.toml` or `pyproject.toml` with `[tool.metaxy]`, in the working
+ * directory or above it. If there is none, the environment may still configure stores.
+ *
+ * `path` is borrowed for the call and may be NULL. `config` receives a handle that the caller frees with
+ * `metaxy_config_free`; it keeps the environment as it is now. Any thread, while none changes the environment. Fails
+ * with `METAXY_INVALID_ARGUMENT`, which names the file, the line and the key, `METAXY_NOT_FOUND`, `METAXY_PERMISSION`,
+ * `METAXY_IO`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_config_load(const char *path,
+                                MetaxyConfig **config,
+                                MetaxyError **error);
+
+/**
+ * Opens a store by its name, with the whole chain of its fallback stores. Those are opened for reading, each when it is
+ * first needed, so that what is wrong with one of them is told by the call that needs it.
+ *
+ * `store` is a name of the configuration, or NULL for its default. `options` go over what the configuration says of
+ * that store; all but `mode`, `name`, `project`, `materialization_id` and `hash.algorithm` hold for its fallback stores
+ * too. `store`, `options` and `context` are borrowed for the call and may be NULL. `opened` receives a handle that the
+ * caller frees with `metaxy_store_free`; it does not need `config` any more. Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_NOT_FOUND` for a name that is not there,
+ * `METAXY_UNSUPPORTED` for a store of another type than LanceDB, `METAXY_PERMISSION`, `METAXY_IO`, `METAXY_CANCELLED`,
+ * `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_config_open_store(const MetaxyConfig *config,
+                                      const char *store,
+                                      const MetaxyOptions *options,
+                                      const MetaxyContext *context,
+                                      MetaxyStore **opened,
+                                      MetaxyError **error);
+
+/**
+ * Lists the stores of a configuration, sorted by name. Nothing is opened for it.
+ *
+ * `stores` receives a stream that the caller releases, of one batch with the columns `name`, `type`, `uri` with its
+ * secrets masked (large text), `fallback_stores` (large list of large text), `hash_algorithm`, `project` (large text),
+ * `is_default` (bool), `file` where the store is configured, and `problem` that keeps it from being opened (large text).
+ * What is not said, or cannot be told because a variable is not set, is null; so is `problem` where none is known. Any
+ * thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_config_stores(const MetaxyConfig *config,
+                                  struct ArrowArrayStream *stores,
+                                  MetaxyError **error);
+
+/**
+ * Frees a configuration; NULL and a handle already freed are ignored. Stores that were opened by it go on.
+ *
+ * `config` is consumed. Any thread.
+ *
+ * @since 0.1.0
+ */
+void metaxy_config_free(MetaxyConfig *config);
 
 /**
  * Sends messages of `level` and more urgent ones to `callback`, or, if that is NULL, nowhere, as at the beginning.

@@ -2,11 +2,13 @@
 //!
 //! A call is one straight corridor: `ffi` decodes the pointers of the C caller, [`store`] knows
 //! what the call means, [`feature`] and [`versioning`] compute, [`backend`] is the only place that
-//! talks to LanceDB. Arrows point downwards only.
+//! talks to LanceDB. [`config`] lies between `ffi` and `store`: it opens stores by the names that a
+//! `metaxy.toml` gives them. Arrows point downwards only.
 
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod config;
 pub mod error;
 pub mod feature;
 pub mod ffi;

@@ -22,6 +22,7 @@ mod adopt;
 mod argument;
 pub mod catalog;
 pub mod chain;
+pub mod config;
 pub mod context;
 pub mod error;
 mod export;

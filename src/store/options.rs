@@ -213,6 +213,20 @@ impl Options {
             .or(Some(known.default).filter(|value| !value.is_empty())))
     }
 
+    /// These options, and those of `defaults` that are not set here.
+    pub fn or(mut self, defaults: &Options) -> Options {
+        for (key, value) in &defaults.0 {
+            self.0.entry(key).or_insert_with(|| value.clone());
+        }
+        self
+    }
+
+    /// These options without those of `keys`.
+    pub fn without(&self, keys: &[&str]) -> Options {
+        let kept = self.0.iter().filter(|(key, _)| !keys.contains(key));
+        Options(kept.map(|(key, value)| (*key, value.clone())).collect())
+    }
+
     pub fn integer(&self, key: &str) -> Result<Option<u64>> {
         self.get(key)?.map(|value| parse_integer(key, value)).transpose()
     }

@@ -6,6 +6,7 @@ A case is a function below; it fails by raising. tests/it/interop.rs runs them a
 """
 import datetime
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 
 import lance
+import metaxy as mx
 import narwhals as nw
 import polars as pl
 import pyarrow as pa
@@ -311,6 +313,79 @@ def inferred(library: Library, directory: Path) -> None:
     assert lance.dataset(str(another / "i__video.lance")).version == before, "the refused write left something"
 
 
+CONFIGURATION = {
+    "base/common.toml": """
+project = "interop"
+hash_truncation_length = 12
+[stores.prod]
+type = "metaxy.ext.lancedb.LanceDBMetadataStore"
+[stores.prod.config]
+uri = "${INTEROP_ROOT}/prod"
+hash_algorithm = "sha256"
+""",
+    "pyproject.toml": """
+[tool.metaxy]
+extend = "base/common.toml"
+store = "${INTEROP_STORE:-dev}"
+[tool.metaxy.stores.dev]
+type = "metaxy.ext.lancedb.LanceDBMetadataStore"
+[tool.metaxy.stores.dev.config]
+uri = "/nowhere"
+hash_algorithm = "sha256"
+fallback_stores = ["prod"]
+[tool.metaxy.stores.dev.config.connect_kwargs]
+storage_options = {timeout = "30s"}
+[tool.metaxy.stores.plain]
+type = "metaxy.ext.metadata_stores.lancedb.LanceDBMetadataStore"
+[tool.metaxy.stores.plain.config]
+uri = "file://${INTEROP_ROOT}/plain"
+""",
+}
+
+
+def configured(library_path: str, directory: Path) -> None:
+    """The same files and the same environment open the same stores, and what one side writes the other reads."""
+    for name, text in CONFIGURATION.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(text)
+    (directory / "below").mkdir()
+    os.chdir(directory / "below")
+    # The library reads the environment of the process, which os.environ sets.
+    os.environ.update(INTEROP_ROOT=str(directory), METAXY_STORES__DEV__CONFIG__URI=str(directory / "dev"))
+    library = Library(library_path)
+    features.activate("1", 12)
+    config = mx.MetaxyConfig.load()
+    assert (config.project, config.store, config.hash_truncation_length) == ("interop", "dev", 12)
+    for name in ("dev", None):
+        # Where prod alone has rows, both read them through dev.
+        with library.open_configured(None, "prod") as ours:
+            ours.define(*features.definitions())
+            ours.write(PAIR, arrow(pairs(["l", "r"], [1, 2], "chain")))
+        with library.open_configured(None, name) as ours, config.get_store(name) as theirs:
+            ours.define(*features.definitions())
+            rows = arrow(theirs.read(PAIR).collect().to_native())
+            check_rows(f"through {name}", ours.read(PAIR), rows)
+            assert rows.num_rows == 2
+    for name, place in [("prod", "prod"), ("dev", "dev"), ("plain", "plain"), (None, "dev")]:
+        with library.open_configured(None, name) as ours:
+            ours.define(*features.definitions())
+            with config.get_store(name).open("w") as theirs:
+                theirs.write(VIDEO, videos(IDS[:3], f"{name}-metaxy"))
+            ours.write(VIDEO, arrow(videos(IDS[2:5], f"{name}-ours")))
+            with config.get_store(name) as theirs:
+                rows = arrow(theirs.read(VIDEO).collect().to_native())
+            check_rows(f"the store {name}", ours.read(VIDEO), rows)
+            assert rows.num_rows == 5 and (directory / place / "i__video.lance").is_dir()
+            assert {len(version) for version in rows["metaxy_feature_version"].to_pylist()} == {12}
+    os.environ["INTEROP_STORE"] = "plain"
+    with library.open_configured(str(directory / "pyproject.toml"), None) as ours:
+        ours.define(*features.definitions())
+        # A table of ours records how it was hashed: refused if that is not what Python was configured to do.
+        ours.write(PAIR, arrow(pairs(["l"], [1], "one")))
+    with mx.MetaxyConfig.load().get_store() as theirs:
+        assert theirs.name == "plain" and theirs.read(PAIR).collect().shape[0] == 1
+
+
 WRITERS, ROUNDS, WRITES_EACH = 6, 8, 3
 
 
@@ -416,6 +491,8 @@ def main() -> None:
         writer(Library(library_path), rest)
     elif case == "first_writers":
         first_writers(library_path, Path(rest))
+    elif case == "configured":
+        configured(library_path, Path(rest))
     elif case == "killed":
         killed(library_path, Path(rest))
     elif case == "endless_writer":

@@ -31,13 +31,15 @@ FALLIBLE = {
     "read_request_set_deleted": [c_void_p, c_int32],
     "read_request_set_batch_rows": [c_void_p, c_size_t],
     "read_request_set_limit": [c_void_p, c_int64],
+    "config_load": [c_char_p, c_void_p],
+    "config_open_store": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_open": [c_char_p, c_void_p, c_void_p, c_void_p],
     "store_define": [c_void_p, c_char_p],
     "store_write": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_read": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_close": [c_void_p],
 }
-FREES = ["options_free", "read_request_free", "store_free", "error_free"]
+FREES = ["options_free", "config_free", "read_request_free", "store_free", "error_free"]
 
 
 class Library:
@@ -71,7 +73,18 @@ class Library:
         self._function(f"{noun}_free")(handle)
 
     def open(self, directory, **options) -> "Store":
-        return Store(self, str(directory), options)
+        uri = str(directory).encode()
+        return Store(self, lambda given, store: self.call("store_open", uri, given, None, store), options)
+
+    def open_configured(self, file: str | None, name: str | None, **options) -> "Store":
+        """The store `name`, or the default one, of the configuration in `file`, or of the one that is found."""
+        config = c_void_p()
+        self.call("config_load", file and file.encode(), byref(config))
+        name = name and name.encode()
+        try:
+            return Store(self, lambda given, store: self.call("config_open_store", config, name, given, None, store), options)
+        finally:
+            self.free("config", config)
 
     def make_options(self, options: dict) -> c_void_p:
         """`hash__algorithm` stands for the option `hash.algorithm`."""
@@ -83,11 +96,12 @@ class Library:
 
 
 class Store:
-    def __init__(self, library: Library, directory: str, options: dict):
+    def __init__(self, library: Library, open_it, options: dict):
+        """`open_it` is called with the options and the place of the handle."""
         self.library, self.handle = library, c_void_p()
         with_options = library.make_options(options)
         try:
-            library.call("store_open", directory.encode(), with_options, None, byref(self.handle))
+            open_it(with_options, byref(self.handle))
         finally:
             library.free("options", with_options)
 

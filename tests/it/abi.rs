@@ -64,6 +64,11 @@ fn arrow_arrays_of_every_shape() {
 }
 
 #[test]
+fn stores_by_name() {
+    run("config");
+}
+
+#[test]
 fn a_panic_inside() {
     run("panic");
 }

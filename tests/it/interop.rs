@@ -37,6 +37,11 @@ fn what_a_killed_writer_acknowledged_is_there() {
     run("killed");
 }
 
+#[test]
+fn one_configuration_serves_both() {
+    run("configured");
+}
+
 fn run(case: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(python());

@@ -3,6 +3,7 @@
 mod abi;
 mod catalog;
 mod chain;
+mod config;
 mod golden_stores;
 mod header;
 mod interop;

@@ -9,7 +9,8 @@ use crate::native::{ROOT, compile, finish, linked};
 const COMPILER: &str = "make test-tools installs it";
 
 /// The documents for people; every C block in them is a whole program.
-const DOCUMENTS: &[&str] = &["README.md", "docs/benchmarks.md", "docs/chains.md", "docs/differences.md"];
+const DOCUMENTS: &[&str] =
+    &["README.md", "docs/benchmarks.md", "docs/chains.md", "docs/configuration.md", "docs/differences.md"];
 
 #[test]
 fn the_c_in_the_documents_compiles_and_runs() {
@@ -58,6 +59,44 @@ fn the_chain_of_three_stores_prints_what_it_says_it_does() {
 #[test]
 fn the_guard_of_projects_prints_what_it_says_it_does() {
     example("cross_project", 2);
+}
+
+#[test]
+fn each_environment_of_the_example_has_its_store() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/environments.c")), directory.path());
+    let expected = fs::read_to_string(format!("{ROOT}/examples/c/environments.expected"))
+        .expect("environments.expected");
+    let mut printed = String::new();
+    // Staging shows what production has, until it has rows of its own; development is alone.
+    let steps = [
+        ("prod", Some("credits")),
+        ("staging", None),
+        ("staging", Some("intro")),
+        ("staging", None),
+        ("dev", Some("test")),
+    ];
+    for (environment, video) in steps {
+        let mut run = linked(&binary, directory.path());
+        run.args(video).env("ENV", environment).current_dir(directory.path());
+        run.env("METAXY_CONFIG", format!("{ROOT}/examples/c/metaxy.toml"));
+        printed += &String::from_utf8_lossy(&finish(run, COMPILER).stdout);
+    }
+    assert_eq!(printed, expected);
+    assert!(
+        directory.path().join("dev-metadata").is_dir(),
+        "paths in the file are those of the working directory"
+    );
+
+    let mut run = linked(&binary, directory.path());
+    run.arg("intro").env("DEV_URI", "memory://").env_remove("ENV").current_dir(directory.path());
+    run.env("METAXY_CONFIG", format!("{ROOT}/examples/c/metaxy.toml"));
+    assert!(String::from_utf8_lossy(&finish(run, COMPILER).stdout).starts_with("[dev] memory://\n"));
+
+    let mut run = linked(&binary, directory.path());
+    run.env("DEV_URI", "memory://").env("ENV", "dev").current_dir(directory.path());
+    run.env("METAXY_CONFIG", format!("{ROOT}/examples/c/metaxy.toml"));
+    assert_eq!(run.output().expect("it runs").status.code(), Some(1), "nothing is to be read alone");
 }
 
 #[test]

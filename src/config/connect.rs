@@ -1,0 +1,72 @@
+//! `connect_kwargs`: what it takes to reach a remote store.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::tree::Place;
+use crate::error::Result;
+use crate::log::{self, Level};
+
+/// What is kept, by the names of `lancedb.connect`.
+const KEPT: [&str; 4] = ["api_key", "region", "host_override", "storage_options"];
+
+/// What `lancedb.connect` takes besides, which has no meaning here.
+const PASSED_OVER: [&str; 8] = [
+    "sql_host_override",
+    "read_consistency_interval",
+    "request_thread_pool",
+    "client_config",
+    "manifest_enabled",
+    "namespace_client_impl",
+    "namespace_client_properties",
+    "namespace_client_pushdown_operations",
+];
+
+/// How to reach a remote store; a local one takes no notice of it. Its `Debug` tells names only.
+#[derive(Clone, Default, PartialEq)]
+pub struct Connect {
+    pub api_key: Option<String>,
+    pub region: Option<String>,
+    pub host_override: Option<String>,
+    pub storage_options: BTreeMap<String, String>,
+}
+
+impl Connect {
+    pub(super) fn read(place: &Place<'_>) -> Result<Connect> {
+        let known: Vec<&str> = KEPT.into_iter().chain(PASSED_OVER).collect();
+        place.check_names(&known, "")?;
+        for name in PASSED_OVER {
+            if let Some(place) = place.member(name) {
+                log::emit(Level::Warn, || place.refuse("has no meaning here and is passed over").to_string());
+            }
+        }
+        let text = |name: &str| place.member(name).map(|place| place.scalar()).transpose();
+        let storage_options = match place.member("storage_options") {
+            Some(options) => options.members()?,
+            None => Vec::new(),
+        };
+        Ok(Connect {
+            api_key: text("api_key")?,
+            region: text("region")?,
+            host_override: text("host_override")?,
+            storage_options: storage_options
+                .into_iter()
+                .map(|(name, place)| Ok((name.to_owned(), place.scalar()?)))
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let given = [
+            ("api_key", self.api_key.is_some()),
+            ("region", self.region.is_some()),
+            ("host_override", self.host_override.is_some()),
+        ];
+        let options = self.storage_options.keys().map(|name| format!("storage_options.{name}"));
+        let names = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned());
+        f.write_str("Connect")?;
+        f.debug_set().entries(names.chain(options)).finish()
+    }
+}

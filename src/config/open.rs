@@ -1,0 +1,114 @@
+//! Opening a store by its name, with the chain below it.
+
+use std::collections::BTreeMap;
+
+use super::Config;
+use crate::backend::{Location, mask};
+use crate::error::Result;
+use crate::feature::{Truncation, check_project_name};
+use crate::store::context::Call;
+use crate::store::options::{
+    HASH_ALGORITHM, HASH_TRUNCATION_LENGTH, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT,
+};
+use crate::store::{Fallback, Store};
+
+/// Options that are about one store; all others go down the chain.
+const OF_ONE_STORE: [&str; 5] = [MODE, NAME, PROJECT, MATERIALIZATION_ID, HASH_ALGORITHM];
+
+/// Metaxy's own default.
+const METAXY_TRUNCATION: &str = "8";
+
+impl Config {
+    /// Opens the store `name`, or the default one. `options` go over what the configuration says of
+    /// it. Its fallback stores are opened for reading, each when it is first needed, and one that
+    /// several stores of the chain share only once.
+    pub fn open_store(&self, name: Option<&str>, options: &Options, call: &Call) -> Result<Store> {
+        let name = name.map_or_else(|| self.default_store(), |name| Ok(name.to_owned()))?;
+        self.check_chain(&name)?;
+        let mut below = options.without(&OF_ONE_STORE);
+        below.set(MODE, Some("read"))?;
+        let fallbacks = self.fallbacks(&name, &below, &mut BTreeMap::new())?;
+        let options = options.clone().or(&self.project_option()?);
+        self.open_one(&name, fallbacks, options, call)
+    }
+
+    /// The stores below `name` in the order of asking, each once; `shared` has those that occurred
+    /// before. Those further down are among them because a store that is not there yet, such as a
+    /// directory that nobody has written to, does not lead on to them.
+    pub(super) fn fallbacks(
+        &self,
+        name: &str,
+        options: &Options,
+        shared: &mut BTreeMap<String, Fallback>,
+    ) -> Result<Vec<Fallback>> {
+        let mut fallbacks = Vec::new();
+        for name in self.below(name)? {
+            if let Some(fallback) = shared.get(&name) {
+                fallbacks.push(fallback.clone());
+                continue;
+            }
+            let below = self.fallbacks(&name, options, shared)?;
+            let display = match self.store_settings(&name) {
+                Ok(settings) => format!("[{name}] {}", mask(&settings.uri)),
+                Err(_) => format!("[{name}]"),
+            };
+            let fallback = Fallback::lazy(display, {
+                let (config, name, options) = (self.clone(), name.clone(), options.clone());
+                move || config.open_one(&name, below.clone(), options.clone(), &Call::default())
+            });
+            shared.insert(name, fallback.clone());
+            fallbacks.push(fallback);
+        }
+        Ok(fallbacks)
+    }
+
+    fn open_one(&self, name: &str, below: Vec<Fallback>, options: Options, call: &Call) -> Result<Store> {
+        let settings = self.store_settings(name)?;
+        let mut configured = Options::new();
+        configured.set(NAME, Some(name))?;
+        configured.set(HASH_ALGORITHM, Some(&settings.hash_algorithm))?;
+        configured.set(HASH_TRUNCATION_LENGTH, Some(&self.truncation()?))?;
+        // The one place where `settings.connect` goes on from here. A directory needs none of it, and
+        // what is not a directory is refused by its scheme.
+        Store::open_chain(&settings.uri, below, &options.or(&configured), call).map_err(|error| {
+            error.reworded(|message| format!("the store {name}: {message}")).with("store", name)
+        })
+    }
+
+    pub(super) fn truncation(&self) -> Result<String> {
+        let Some(place) = self.root().member("hash_truncation_length") else {
+            return Ok(METAXY_TRUNCATION.to_owned());
+        };
+        let text = place.scalar()?;
+        match text.trim().parse().ok().filter(|length| Truncation::to(*length).is_ok()) {
+            Some(length) => Ok(length.to_string()),
+            None => Err(place.refuse("must be a whole number that is at least 8; 64 keeps hashes whole")),
+        }
+    }
+
+    /// The project that is configured.
+    pub(super) fn project(&self) -> Result<Option<String>> {
+        let Some(place) = self.root().member("project") else { return Ok(None) };
+        let project = place.text()?;
+        check_project_name(&project)
+            .map_err(|error| place.refuse(format!("is not right: {}", error.message())))?;
+        Ok(Some(project))
+    }
+
+    fn project_option(&self) -> Result<Options> {
+        let mut options = Options::new();
+        options.set(PROJECT, self.project()?.as_deref())?;
+        Ok(options)
+    }
+
+    /// Why the store `name` could not be opened, as far as that is known without trying.
+    pub(super) fn problem(&self, name: &str) -> Option<String> {
+        let check = || {
+            self.check_chain(name)?;
+            self.project()?;
+            self.truncation()?;
+            Location::parse(&self.store_settings(name)?.uri)
+        };
+        check().err().map(|error| error.message().to_owned())
+    }
+}
