@@ -22,10 +22,11 @@ pub enum Kind {
     Context = 5,
     Error = 6,
     Stream = 7,
+    BufferedWriter = 8,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [
+    const ALL: [Kind; 8] = [
         Kind::Store,
         Kind::Writer,
         Kind::ReadRequest,
@@ -33,6 +34,7 @@ impl Kind {
         Kind::Context,
         Kind::Error,
         Kind::Stream,
+        Kind::BufferedWriter,
     ];
 
     pub fn from_code(code: u64) -> Option<Kind> {
@@ -48,6 +50,7 @@ impl Kind {
             Kind::Context => "MetaxyContext",
             Kind::Error => "MetaxyError",
             Kind::Stream => "ArrowArrayStream",
+            Kind::BufferedWriter => "MetaxyBufferedWriter",
         }
     }
 }

@@ -79,6 +79,8 @@ pub const METAXY_KIND_CONTEXT: i32 = 5;
 pub const METAXY_KIND_ERROR: i32 = 6;
 /// An Arrow stream that the library gave out.
 pub const METAXY_KIND_STREAM: i32 = 7;
+/// `MetaxyBufferedWriter`.
+pub const METAXY_KIND_BUFFERED_WRITER: i32 = 8;
 
 /// How many objects of `kind` (`METAXY_KIND_*`) this process has received and not freed; 0 for a kind there is not.
 ///
@@ -108,6 +110,7 @@ mod tests {
             (METAXY_KIND_CONTEXT, Kind::Context),
             (METAXY_KIND_ERROR, Kind::Error),
             (METAXY_KIND_STREAM, Kind::Stream),
+            (METAXY_KIND_BUFFERED_WRITER, Kind::BufferedWriter),
         ];
         for (constant, kind) in kinds {
             assert_eq!(constant, kind as i32);

@@ -61,6 +61,11 @@ fn the_guard_of_projects_prints_what_it_says_it_does() {
 }
 
 #[test]
+fn the_workers_print_what_they_say_they_do() {
+    example("workers", 2);
+}
+
+#[test]
 fn the_quickstart_explains_a_directory_that_cannot_be_made() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/quickstart.c")), directory.path());
