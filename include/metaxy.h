@@ -284,6 +284,33 @@ struct ArrowArrayStream {
 #define METAXY_KIND_CONFIG 8
 
 /**
+ * `MetaxyBufferedWriter`.
+ */
+#define METAXY_KIND_BUFFERED_WRITER 9
+
+/**
+ * A buffer before a feature, for workers that make rows one by one.
+ *
+ * Rows wait in memory until enough of them do (`buffer.rows`, `buffer.bytes`) or one has waited long enough
+ * (`buffer.ms`); then they are committed together, as one write with one time, in the background and in the order of
+ * their pushes. A push tells a ticket, which counts the rows that were pushed up to its last; its rows, and all before
+ * them, are committed and there to stay once `metaxy_buffered_writer_committed` is not less, or
+ * `metaxy_buffered_writer_wait` has returned `METAXY_OK` for it. Nothing else acknowledges a row: until then, the end of
+ * the process takes it.
+ *
+ * Of several rows of one sample the one pushed last counts. With `write.duplicates=error` a push is refused instead, if
+ * a row of its sample waits for the same commit.
+ *
+ * A commit that fails loses nothing: its rows stay and are tried again, before any later ones. It is reported to the
+ * calls that wait for it, or else to the next push, wait, flush or close, with the number of rows that wait (detail
+ * `rows`). Those that another try may help are tried again, ever more seldom; such an error is retryable. Otherwise a
+ * flush or close tries again, and every push and wait fails until one succeeds. If it is not known whether the storage
+ * has made the commit (`METAXY_UNAVAILABLE` and not retryable), nothing is tried again, and every call but
+ * `metaxy_buffered_writer_committed` reports it.
+ */
+typedef struct MetaxyBufferedWriter MetaxyBufferedWriter;
+
+/**
  * A configuration that was loaded, as Python Metaxy reads it: `metaxy.toml`, or `[tool.metaxy]` in `pyproject.toml`,
  * the files that it extends, and the environment variables `METAXY_*`.
  */
@@ -1105,6 +1132,102 @@ MetaxyStatus metaxy_writer_abort(MetaxyWriter *writer,
  * @since 0.1.0
  */
 void metaxy_writer_free(MetaxyWriter *writer);
+
+/**
+ * Opens a buffer before a feature, for rows with the columns of `schema`.
+ *
+ * `feature`, `schema`, `options` and `context` are borrowed for the call; the latter two may be NULL. `writer`
+ * receives a handle that the caller closes with `metaxy_buffered_writer_close` and frees with
+ * `metaxy_buffered_writer_free`; it goes on when the store is closed or freed. A feature that is defined anew is
+ * written as it was defined when this was called. Any thread. Fails as `metaxy_store_write`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_buffered_writer(const MetaxyStore *store,
+                                          const char *feature,
+                                          const struct ArrowSchema *schema,
+                                          const MetaxyOptions *options,
+                                          const MetaxyContext *context,
+                                          MetaxyBufferedWriter **writer,
+                                          MetaxyError **error);
+
+/**
+ * Adds the rows of one array, a struct of the writer's columns; blocks while the buffer is full and the one before it
+ * is still being committed.
+ *
+ * `rows` is moved in on every path, failures too: afterwards its `release` is NULL. `context` is borrowed for the
+ * call and may be NULL. `ticket`, which may be NULL, receives the ticket of the rows. What a write would refuse is
+ * refused here, so that it spoils nobody else's rows. With any error none of the rows is added: where a failed commit is
+ * reported, and the error is retryable, they are to be pushed again. The rows of one thread keep their order. Any thread,
+ * many at once. Fails as `metaxy_store_write`, and with `METAXY_INVALID_STATE` after the end of the writer.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_buffered_writer_push(const MetaxyBufferedWriter *writer,
+                                         struct ArrowArray *rows,
+                                         const MetaxyContext *context,
+                                         uint64_t *ticket,
+                                         MetaxyError **error);
+
+/**
+ * Commits all rows that were pushed before; when this returns `METAXY_OK`, they are there to stay.
+ *
+ * `context` is borrowed for the call and may be NULL; a flush that is cancelled or too late goes on in the background,
+ * and its rows wait to be committed. Any thread, many at once. Fails as `metaxy_store_write`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_buffered_writer_flush(const MetaxyBufferedWriter *writer,
+                                          const MetaxyContext *context,
+                                          MetaxyError **error);
+
+/**
+ * Waits until the rows up to `ticket` are committed, which it leaves to the buffer's limits.
+ *
+ * `context` is borrowed for the call and may be NULL; its timeout bounds the wait. Any thread, many at once. Fails as
+ * `metaxy_store_write`, and with `METAXY_INVALID_ARGUMENT` for a ticket that no push has given.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_buffered_writer_wait(const MetaxyBufferedWriter *writer,
+                                         uint64_t ticket,
+                                         const MetaxyContext *context,
+                                         MetaxyError **error);
+
+/**
+ * Tells up to which ticket all rows are committed, without waiting.
+ *
+ * `ticket` receives it. Any thread, also after the end of the writer. Fails with `METAXY_INVALID_ARGUMENT`,
+ * `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_buffered_writer_committed(const MetaxyBufferedWriter *writer,
+                                              uint64_t *ticket,
+                                              MetaxyError **error);
+
+/**
+ * Refuses further rows, commits those that are there and ends the writer. If this fails, the writer has not ended, and
+ * may be closed again; closing it after its end does nothing.
+ *
+ * `context` is borrowed for the call and may be NULL. `writer` stays the caller's to free. Any thread. Fails as
+ * `metaxy_store_write`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_buffered_writer_close(const MetaxyBufferedWriter *writer,
+                                          const MetaxyContext *context,
+                                          MetaxyError **error);
+
+/**
+ * Frees a buffered writer; NULL and a handle already freed are ignored. Rows that are not committed are given up, and a
+ * warning in the log says how many; calls that wait on the writer end with `METAXY_INVALID_STATE`.
+ *
+ * `writer` is consumed. Any thread. Waits for a commit under way, but at most a second.
+ *
+ * @since 0.1.0
+ */
+void metaxy_buffered_writer_free(MetaxyBufferedWriter *writer);
 
 /**
  * Joins the small fragments of a feature's table, or of every table if `feature` is NULL, and gives the space of

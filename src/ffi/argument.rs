@@ -100,6 +100,12 @@ impl<T> Empty for *const T {
     }
 }
 
+impl Empty for u64 {
+    fn empty() -> Self {
+        0
+    }
+}
+
 impl Empty for i32 {
     fn empty() -> Self {
         0

@@ -23,10 +23,11 @@ pub enum Kind {
     Error = 6,
     Stream = 7,
     Config = 8,
+    BufferedWriter = 9,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::Store,
         Kind::Writer,
         Kind::ReadRequest,
@@ -35,6 +36,7 @@ impl Kind {
         Kind::Error,
         Kind::Stream,
         Kind::Config,
+        Kind::BufferedWriter,
     ];
 
     pub fn from_code(code: u64) -> Option<Kind> {
@@ -51,6 +53,7 @@ impl Kind {
             Kind::Error => "MetaxyError",
             Kind::Stream => "ArrowArrayStream",
             Kind::Config => "MetaxyConfig",
+            Kind::BufferedWriter => "MetaxyBufferedWriter",
         }
     }
 }

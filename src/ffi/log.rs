@@ -81,6 +81,8 @@ pub const METAXY_KIND_ERROR: i32 = 6;
 pub const METAXY_KIND_STREAM: i32 = 7;
 /// `MetaxyConfig`.
 pub const METAXY_KIND_CONFIG: i32 = 8;
+/// `MetaxyBufferedWriter`.
+pub const METAXY_KIND_BUFFERED_WRITER: i32 = 9;
 
 /// How many objects of `kind` (`METAXY_KIND_*`) this process has received and not freed; 0 for a kind there is not.
 ///
@@ -111,6 +113,7 @@ mod tests {
             (METAXY_KIND_ERROR, Kind::Error),
             (METAXY_KIND_STREAM, Kind::Stream),
             (METAXY_KIND_CONFIG, Kind::Config),
+            (METAXY_KIND_BUFFERED_WRITER, Kind::BufferedWriter),
         ];
         for (constant, kind) in kinds {
             assert_eq!(constant, kind as i32);

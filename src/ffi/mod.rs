@@ -20,6 +20,7 @@
 
 mod adopt;
 mod argument;
+pub mod buffered_writer;
 pub mod catalog;
 pub mod chain;
 pub mod config;

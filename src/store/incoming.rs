@@ -39,6 +39,7 @@ pub struct Fresh {
 }
 
 /// How the rows of one write become rows of the table.
+#[derive(Clone)]
 pub struct Incoming {
     feature: String,
     id_columns: Vec<String>,
@@ -90,6 +91,13 @@ impl Incoming {
 
     /// Checks and completes the next rows.
     pub fn complete(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let completed = self.try_on(batch)?;
+        self.rows += batch.num_rows() as u64;
+        Ok(completed)
+    }
+
+    /// What the next rows would become, without counting them.
+    pub fn try_on(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         if batch.num_columns() != self.given.fields().len() {
             return Err(self.refuse(
                 Status::SchemaMismatch,
@@ -129,7 +137,6 @@ impl Incoming {
             self.refuse(Status::Internal, format!("the completed rows do not fit the table: {cause}"))
         })?;
         self.check_ids(&completed)?;
-        self.rows += batch.num_rows() as u64;
         Ok(completed)
     }
 
@@ -299,27 +306,37 @@ impl Incoming {
 
     /// The error for two rows about one sample, of which `later` is the second.
     pub fn duplicate(&self, later: &RecordBatch, repeat: Repeat) -> Error {
-        let id = self
-            .id_columns
-            .iter()
-            .filter_map(|name| {
-                Some(format!(
-                    "{name}={}",
-                    show(later.column_by_name(name).filter(|_| later.num_rows() > 0)?, 0)
-                ))
-            })
-            .collect::<Vec<_>>()
-            .join(", ");
-        self.refuse(
-            Status::InvalidArgument,
-            format!(
-                "the rows {} and {} of the write both have the id {id}; write each sample once, or set \
-                 write.duplicates=last to keep the last row of each",
-                repeat.earlier, repeat.later
-            ),
-        )
-        .with("column", self.id_columns.join(", "))
-        .with("value", id)
+        let (id, Repeat { earlier, later }) = (self.id_of(later), repeat);
+        let reason = format!(
+            "the rows {earlier} and {later} of the write both have the id {id}; write each sample once, or set \
+             write.duplicates=last to keep the last row of each"
+        );
+        self.repeated(id, reason)
+    }
+
+    /// The error for the first of `rows`, whose sample waits for the same commit already.
+    pub fn waiting_already(&self, rows: &RecordBatch) -> Error {
+        let id = self.id_of(rows);
+        let reason = format!(
+            "a row with the id {id} waits for the same commit; flush before its next row is pushed, or leave \
+             write.duplicates away so that the last row counts"
+        );
+        self.repeated(id, reason)
+    }
+
+    fn repeated(&self, id: String, reason: String) -> Error {
+        self.refuse(Status::InvalidArgument, reason)
+            .with("column", self.id_columns.join(", "))
+            .with("value", id)
+    }
+
+    /// The id of the first row.
+    fn id_of(&self, rows: &RecordBatch) -> String {
+        let shown = self.id_columns.iter().filter_map(|name| {
+            let column = rows.column_by_name(name).filter(|_| rows.num_rows() > 0)?;
+            Some(format!("{name}={}", show(column, 0)))
+        });
+        shown.collect::<Vec<_>>().join(", ")
     }
 
     fn refuse(&self, status: Status, reason: String) -> Error {

@@ -7,6 +7,8 @@ pub mod context;
 pub mod options;
 pub mod runtime;
 
+mod backlog;
+mod buffer;
 mod catalog;
 mod chain;
 mod conform;
@@ -29,6 +31,7 @@ mod system_columns;
 mod tally;
 mod write;
 
+pub use buffer::BufferedWriter;
 pub use chain::Fallback;
 pub use find::{Outcome, Visit, visits_schema};
 pub use open::Store;

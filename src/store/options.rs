@@ -55,6 +55,9 @@ pub const PURGE_OLDER_THAN_MS: &str = "purge.older_than_ms";
 pub const PURGE_TOMBSTONES: &str = "purge.tombstones";
 pub const WRITE_DUPLICATES: &str = "write.duplicates";
 pub const WRITE_CROSS_PROJECT: &str = "write.cross_project";
+pub const BUFFER_ROWS: &str = "buffer.rows";
+pub const BUFFER_BYTES: &str = "buffer.bytes";
+pub const BUFFER_MS: &str = "buffer.ms";
 
 /// Every option, in the order in which they are listed.
 pub const KNOWN: &[Known] = &[
@@ -98,7 +101,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         key: MATERIALIZATION_ID,
         kind: Kind::Text,
-        scope: "open, write",
+        scope: "open, write, buffer",
         default: "",
         description: "the run that rows are stamped with; that of the write goes before that of the store",
     },
@@ -128,14 +131,37 @@ pub const KNOWN: &[Known] = &[
     Known {
         key: WRITE_DUPLICATES,
         kind: Kind::Choice(&["error", "last"]),
-        scope: "write",
+        scope: "write, buffer",
         default: "error",
-        description: "what an id that occurs twice in one write means: an error, or that its last row is kept",
+        description: "what an id that occurs twice in one write means: an error, or that its last row is kept, which \
+                      is what a buffered writer does unless told",
+    },
+    Known {
+        key: BUFFER_ROWS,
+        kind: Kind::Integer,
+        scope: "buffer",
+        default: "10000",
+        description: "a buffered writer commits when so many rows wait",
+    },
+    Known {
+        key: BUFFER_BYTES,
+        kind: Kind::Integer,
+        scope: "buffer",
+        default: "67108864",
+        description: "a buffered writer commits when the rows that wait take so many bytes; with those of the commit \
+                      under way it holds about twice as much",
+    },
+    Known {
+        key: BUFFER_MS,
+        kind: Kind::Integer,
+        scope: "buffer",
+        default: "2000",
+        description: "a buffered writer commits when a row has waited for so many milliseconds",
     },
     Known {
         key: WRITE_CROSS_PROJECT,
         kind: Kind::Choice(&["refuse", "allow"]),
-        scope: "write",
+        scope: "write, buffer",
         default: "refuse",
         description: "whether a store that was given a project may be written a feature of another one",
     },
@@ -225,6 +251,11 @@ impl Options {
     pub fn without(&self, keys: &[&str]) -> Options {
         let kept = self.0.iter().filter(|(key, _)| !keys.contains(key));
         Options(kept.map(|(key, value)| (*key, value.clone())).collect())
+    }
+
+    /// The value that was set, whatever the default.
+    pub fn given(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
     }
 
     pub fn integer(&self, key: &str) -> Result<Option<u64>> {

@@ -31,7 +31,7 @@ use super::repeats::{Occurrences, Repeat};
 use super::settings;
 use crate::backend::{Staged, Table};
 use crate::error::{Error, Result, Status};
-use crate::feature::{FeatureDefinition, FeatureKey, FeatureSpec, Versions};
+use crate::feature::{FeatureDefinition, FeatureKey, FeatureSpec, Graph, Versions};
 use crate::versioning::SampleHash;
 
 /// Rows that are worked on at a time, however large the batches are that come.
@@ -54,7 +54,7 @@ pub struct Writer {
 
 /// What a sample that comes twice in one write means.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum OnRepeat {
+pub(super) enum OnRepeat {
     Refuse,
     KeepLast,
     /// Rows of a history.
@@ -76,27 +76,49 @@ impl Store {
         options: &Options,
         call: &Call,
     ) -> Result<Writer> {
+        let key = self.writable_feature(feature)?;
+        let located = |error: Error| self.located(error).with("feature", &key);
+        options.check_scope("write").map_err(located)?;
+        call.run(self.start(&key, schema, options)).await.map_err(located)
+    }
+
+    /// The key of a feature that may be written in this store.
+    pub(super) fn writable_feature(&self, feature: &str) -> Result<FeatureKey> {
         let key = FeatureKey::parse(feature)?;
         let located = |error: Error| self.located(error).with("feature", &key);
         self.check_writable().map_err(located)?;
-        options.check_scope("write").map_err(located)?;
         if key.is_system() {
             return Err(located(Error::new(
                 Status::Unsupported,
                 format!("{key} is a table of Metaxy itself; it is not written as a feature"),
             )));
         }
-        call.run(self.start(&key, schema, options)).await.map_err(located)
+        Ok(key)
     }
 
     async fn start(&self, key: &FeatureKey, schema: SchemaRef, options: &Options) -> Result<Writer> {
-        let graph = self.graph();
+        let repeats = match options.get(WRITE_DUPLICATES)? {
+            Some("last") => OnRepeat::KeepLast,
+            _ => OnRepeat::Refuse,
+        };
+        let (incoming, hash) = self.plan(&self.graph(), key, &schema, options).await?;
+        Ok(self.begin(key, incoming, schema, hash, repeats))
+    }
+
+    /// Plans a write of now to a feature of `graph`, by the table as it is now.
+    pub(super) async fn plan(
+        &self,
+        graph: &Graph,
+        key: &FeatureKey,
+        schema: &Schema,
+        options: &Options,
+    ) -> Result<(Incoming, SampleHash)> {
         let definition = graph.get(key)?;
         self.check_project(definition, options)?;
         let spec = &definition.spec;
         let table = self.appendable(key).await?;
         let hash = self.hash_for_write(table.as_ref()).await?;
-        let mut versions = Versions::new(&graph, hash.truncation);
+        let mut versions = Versions::new(graph, hash.truncation);
         let fresh = Fresh {
             feature_version: versions.feature_version(key)?,
             project_version: versions.project_version(graph.writing_project(self.project())?),
@@ -104,13 +126,9 @@ impl Store {
         };
         let run = options.get(MATERIALIZATION_ID)?.or(self.materialization_id());
         let stamp = Stamp { fresh: Some(fresh), materialization_id: run.map(str::to_owned) };
-        let repeats = match options.get(WRITE_DUPLICATES)? {
-            Some("last") => OnRepeat::KeepLast,
-            _ => OnRepeat::Refuse,
-        };
         let present = table.map(|table| table.schema());
-        let incoming = Incoming::new(spec, &schema, present.as_deref(), hash, stamp)?;
-        Ok(self.begin(key, incoming, schema, hash, repeats))
+        let incoming = Incoming::new(spec, schema, present.as_deref(), hash, stamp)?;
+        Ok((incoming, hash))
     }
 
     /// Starts a write of rows that a store gave, under `spec`, hashed by `hash`: they keep their
@@ -159,7 +177,7 @@ impl Store {
         Ok(table)
     }
 
-    fn begin(
+    pub(super) fn begin(
         &self,
         key: &FeatureKey,
         incoming: Incoming,
@@ -179,19 +197,7 @@ impl Writer {
     /// Adds rows, which must have the schema of the write; waits while the storage is behind. When it
     /// is cancelled or too late, none of these rows is added, and the write may go on.
     pub async fn push(&mut self, batch: RecordBatch, call: &Call) -> Result<()> {
-        let given = batch.columns().iter().map(|column| column.data_type());
-        if !given.eq(self.schema.fields().iter().map(|field| field.data_type())) {
-            return Err(self.located(Error::new(
-                Status::SchemaMismatch,
-                format!(
-                    "the columns of the rows changed within one write to {}: it began with {}, and these have {}; they \
-                     were not added",
-                    self.feature,
-                    names(&self.schema),
-                    names(&batch.schema())
-                ),
-            )));
-        }
+        check_same_columns(&self.feature, &self.schema, &batch).map_err(|error| self.located(error))?;
         let rows = batch.num_rows() as u64;
         let sent = call.run(async { Ok(self.rows.send(Message::Rows(batch)).await) }).await;
         match sent.map_err(|error| self.located(error))? {
@@ -414,6 +420,23 @@ impl Stage {
     }
 }
 
+/// Rows keep the columns that a write to `feature` began with.
+pub(super) fn check_same_columns(feature: &FeatureKey, began: &Schema, batch: &RecordBatch) -> Result<()> {
+    let given = batch.columns().iter().map(|column| column.data_type());
+    if given.eq(began.fields().iter().map(|field| field.data_type())) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Status::SchemaMismatch,
+        format!(
+            "the columns of the rows changed within one write to {feature}: it began with {}, and these have {}; they \
+             were not added",
+            names(began),
+            names(&batch.schema())
+        ),
+    ))
+}
+
 fn chunks(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + '_ {
     let rows = batch.num_rows();
     (0..rows).step_by(CHUNK_ROWS).map(move |start| batch.slice(start, CHUNK_ROWS.min(rows - start)))
@@ -456,14 +479,14 @@ async fn complete(
 }
 
 /// The samples of completed rows.
-struct Samples {
+pub(super) struct Samples {
     identity: Identity,
     columns: Vec<usize>,
     numbers: Vec<u128>,
 }
 
 impl Samples {
-    fn new(incoming: &Incoming) -> Result<Samples> {
+    pub(super) fn new(incoming: &Incoming) -> Result<Samples> {
         let schema = incoming.stored();
         let columns: Vec<usize> =
             incoming.id_columns().iter().filter_map(|name| schema.index_of(name).ok()).collect();
@@ -475,7 +498,7 @@ impl Samples {
         Ok(Samples { identity, columns, numbers: Vec::new() })
     }
 
-    fn of(&mut self, batch: &RecordBatch) -> Result<&[u128]> {
+    pub(super) fn of(&mut self, batch: &RecordBatch) -> Result<&[u128]> {
         let columns: Vec<ArrayRef> =
             self.columns.iter().map(|column| batch.column(*column).clone()).collect();
         self.numbers.clear();

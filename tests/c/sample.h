@@ -29,7 +29,6 @@ static inline struct ArrowArrayStream sample_stream(void) {
         {.name = "size", .numbers = sizes},
         {.name = "metaxy_provenance_by_field", .members = fields, .count = 1},
     };
-    (void)arrow_rows_print;
     return arrow_rows(columns, 3, SAMPLE_ROWS);
 }
 

@@ -13,10 +13,13 @@ const VALGRIND: &str = "valgrind is needed: make test-tools installs it";
 fn run(name: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let program = compile(Path::new(&format!("{ROOT}/tests/c/{name}.c")), directory.path());
-    finish(linked(&program, directory.path()), COMPILER);
+    let mut plain = linked(&program, directory.path());
+    plain.current_dir(directory.path());
+    finish(plain, COMPILER);
 
     let mut valgrind = linked(Path::new("valgrind"), directory.path());
     valgrind
+        .current_dir(directory.path())
         .args([
             "--quiet",
             "--leak-check=full",
@@ -66,6 +69,11 @@ fn arrow_arrays_of_every_shape() {
 #[test]
 fn stores_by_name() {
     run("config");
+}
+
+#[test]
+fn rows_from_many_threads() {
+    run("buffered_writer");
 }
 
 #[test]

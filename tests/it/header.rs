@@ -23,6 +23,7 @@ const PARTS: &[&str] = &[
     "catalog",
     "read_request",
     "writer",
+    "buffered_writer",
     "maintain",
     "config",
     "log",

@@ -1,6 +1,7 @@
 //! All end-to-end tests in one program, because each program links all of LanceDB.
 
 mod abi;
+mod buffer;
 mod catalog;
 mod chain;
 mod config;

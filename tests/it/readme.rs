@@ -8,26 +8,39 @@ use crate::native::{ROOT, compile, finish, linked};
 
 const COMPILER: &str = "make test-tools installs it";
 
-/// The documents for people; every C block in them is a whole program.
+/// The documents for people.
 const DOCUMENTS: &[&str] =
     &["README.md", "docs/benchmarks.md", "docs/chains.md", "docs/configuration.md", "docs/differences.md"];
 
+/// What stands around a fragment of C in a document.
+const AROUND: [&str; 2] = [
+    "#include \"metaxy.h\"\nint main(void) {\n    MetaxyError *error = NULL;\n    \
+     MetaxyStore *store = NULL, *dev = NULL;\n    const MetaxyStore *fallbacks[1] = {NULL};\n    \
+     struct ArrowArrayStream stores = {0}, report = {0};\n    \
+     (void)store, (void)dev, (void)fallbacks, (void)stores, (void)report;\n    goto fragment;\nfragment: {\n",
+    "    }\n    goto done;\ndone:\n    metaxy_error_free(error);\n    return 0;\n}\n",
+];
+
 #[test]
-fn the_c_in_the_documents_compiles_and_runs() {
+fn the_c_in_the_documents_compiles_and_its_programs_run() {
     let mut ran = 0;
     for document in DOCUMENTS {
         let text = fs::read_to_string(format!("{ROOT}/{document}")).expect(document);
-        for program in blocks(&text, "c") {
+        for block in blocks(&text, "c") {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let source = directory.path().join("document.c");
+            let is_program = block.contains("int main(");
+            let program = if is_program { block } else { AROUND.join(&block) };
             fs::write(&source, program).expect("the source is written");
             let binary = compile(&source, directory.path());
-            let mut run = linked(&binary, directory.path());
-            run.current_dir(directory.path());
-            let output = finish(run, COMPILER);
-            let printed = String::from_utf8_lossy(&output.stdout);
-            assert!(["intro", "credits"].iter().all(|id| printed.contains(id)), "{document}: {printed}");
-            ran += 1;
+            if is_program {
+                let mut run = linked(&binary, directory.path());
+                run.current_dir(directory.path());
+                let output = finish(run, COMPILER);
+                let printed = String::from_utf8_lossy(&output.stdout);
+                assert!(["intro", "credits"].iter().all(|id| printed.contains(id)), "{document}: {printed}");
+                ran += 1;
+            }
         }
     }
     assert!(ran >= 2, "the README and the page on chains show whole programs");
@@ -97,6 +110,11 @@ fn each_environment_of_the_example_has_its_store() {
     run.env("DEV_URI", "memory://").env("ENV", "dev").current_dir(directory.path());
     run.env("METAXY_CONFIG", format!("{ROOT}/examples/c/metaxy.toml"));
     assert_eq!(run.output().expect("it runs").status.code(), Some(1), "nothing is to be read alone");
+}
+
+#[test]
+fn the_workers_print_what_they_say_they_do() {
+    example("workers", 2);
 }
 
 #[test]
