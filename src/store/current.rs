@@ -41,6 +41,8 @@ pub struct Selection {
     pub on_latest: Vec<Filter>,
     /// Every row that passes, not only the latest of each sample.
     pub every_row: bool,
+    /// Every row of each sample whose latest row passes.
+    pub whole_samples: bool,
     /// Samples that a store before this one in the chain has: none of their rows is current here.
     pub hidden: Option<Arc<Samples>>,
     /// The types of the id columns in that store, by which samples are compared.
@@ -123,7 +125,7 @@ impl Selection {
             .map_err(|_| self.missing_id(table, &schema))?;
         let id_types = self.id_types.clone().unwrap_or(own_types);
         let identity = Identity::new(&id_types).map_err(|cause| unusable(table, &cause))?;
-        let (every_row, collect) = (self.every_row, self.collect);
+        let (every_row, whole, collect) = (self.every_row, self.whole_samples, self.collect);
         let all_rows = table.rows().await?;
         let filtered = self.on_ids.is_some() || !self.on_latest.is_empty();
         let stream = table
@@ -163,7 +165,7 @@ impl Selection {
             }
         }
         let mut survivors = futures::stream::iter(parts)
-            .map(|part| tokio::task::spawn_blocking(move || Survivors::of(part, every_row, collect)))
+            .map(|part| tokio::task::spawn_blocking(move || Survivors::of(part, every_row, whole, collect)))
             .buffer_unordered(PARALLEL);
         let mut all = Survivors::default();
         while let Some(part) = survivors.next().await {
@@ -369,15 +371,19 @@ struct Survivors {
 }
 
 impl Survivors {
-    /// The wanted rows among the latest of each sample, or among all.
-    fn of(rows: Vec<Row>, every_row: bool, collect: Collect) -> Survivors {
+    /// The wanted rows among the latest of each sample, or among all; with those among the latest,
+    /// the `whole` of their samples.
+    fn of(rows: Vec<Row>, every_row: bool, whole: bool, collect: Collect) -> Survivors {
         let mut addresses = Vec::new();
         if every_row {
             addresses.extend(wanted(&rows));
         }
+        let all = (whole && !every_row).then(|| rows.clone());
         let newest = latest(rows);
-        if !every_row {
-            addresses.extend(wanted(&newest));
+        match all {
+            Some(all) => addresses.extend(of_wanted_samples(&all, &newest)),
+            None if every_row => {}
+            None => addresses.extend(wanted(&newest)),
         }
         let is_deleted = |row: &Row| row.address & TOMBSTONE != 0;
         let live = newest.iter().any(|row| !is_deleted(row));
@@ -396,6 +402,13 @@ impl Survivors {
 
 fn wanted(rows: &[Row]) -> impl Iterator<Item = u64> + '_ {
     rows.iter().filter(|row| row.address & UNWANTED == 0).map(|row| row.address & !FLAGS)
+}
+
+/// The addresses of all rows of those samples whose newest row is wanted.
+fn of_wanted_samples(rows: &[Row], newest: &[Row]) -> impl Iterator<Item = u64> {
+    let mut samples = Samples::default();
+    samples.extend(newest.iter().filter(|row| row.address & UNWANTED == 0).map(|row| row.sample));
+    rows.iter().filter(move |row| samples.contains(row.sample)).map(|row| row.address & !FLAGS)
 }
 
 /// The latest row of each sample.

@@ -422,6 +422,7 @@ impl Walk<'_> {
             on_ids: None,
             on_latest: Vec::new(),
             every_row: self.ask.every_row,
+            whole_samples: self.ask.request.whole_samples,
             hidden: Some(self.hidden.clone()).filter(|hidden| !hidden.is_empty()),
             id_types: self.id_types.clone(),
             collect: Collect::Nothing,

@@ -14,6 +14,7 @@ mod chain;
 mod conform;
 mod current;
 mod define;
+mod delete;
 mod describe;
 mod filter;
 mod find;

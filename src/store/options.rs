@@ -58,6 +58,8 @@ pub const WRITE_CROSS_PROJECT: &str = "write.cross_project";
 pub const BUFFER_ROWS: &str = "buffer.rows";
 pub const BUFFER_BYTES: &str = "buffer.bytes";
 pub const BUFFER_MS: &str = "buffer.ms";
+pub const DELETE_MODE: &str = "delete.mode";
+pub const DELETE_ALL: &str = "delete.all";
 
 /// Every option, in the order in which they are listed.
 pub const KNOWN: &[Known] = &[
@@ -101,9 +103,9 @@ pub const KNOWN: &[Known] = &[
     Known {
         key: MATERIALIZATION_ID,
         kind: Kind::Text,
-        scope: "open, write, buffer",
+        scope: "open, write, buffer, delete",
         default: "",
-        description: "the run that rows are stamped with; that of the write goes before that of the store",
+        description: "the run that rows, and tombstones, are stamped with; that of the call goes before that of the store",
     },
     Known {
         key: CACHE_BYTES,
@@ -161,9 +163,23 @@ pub const KNOWN: &[Known] = &[
     Known {
         key: WRITE_CROSS_PROJECT,
         kind: Kind::Choice(&["refuse", "allow"]),
-        scope: "write, buffer",
+        scope: "write, buffer, delete",
         default: "refuse",
-        description: "whether a store that was given a project may be written a feature of another one",
+        description: "whether a store that was given a project may be written a feature of another one, or deleted from it",
+    },
+    Known {
+        key: DELETE_MODE,
+        kind: Kind::Choice(&["soft", "hard"]),
+        scope: "delete",
+        default: "soft",
+        description: "soft hides samples behind tombstones, until they are written again; hard removes their rows",
+    },
+    Known {
+        key: DELETE_ALL,
+        kind: Kind::Choice(&["false", "true"]),
+        scope: "delete",
+        default: "false",
+        description: "whether a delete without a filter, of every sample, is meant; it is refused otherwise",
     },
     Known {
         key: COMPACT_AFTER_WRITES,

@@ -37,6 +37,9 @@ pub struct ReadRequest {
     pub deleted: bool,
     /// Of each sample the latest row of every feature version, where rows of several versions are read.
     pub each_version: bool,
+    /// With the latest row of a sample all its other rows, among those that are read: the filters
+    /// choose samples by their latest rows, and not rows.
+    pub whole_samples: bool,
     /// Only what the store itself has, without its fallback stores.
     pub local: bool,
     /// The most rows that a batch has.

@@ -161,7 +161,7 @@ impl Store {
             Status::InvalidState,
             format!(
                 "the feature {key} belongs to the project {theirs}, and {} was opened for the project {ours}; set \
-                 {WRITE_CROSS_PROJECT}=allow on the write if that is meant, or open the store without a project",
+                 {WRITE_CROSS_PROJECT}=allow on the call if that is meant, or open the store without a project",
                 self.display()
             ),
         )
@@ -529,7 +529,7 @@ fn names(schema: &Schema) -> String {
 
 /// The time of a write. Two writes of one process never have the same, and the later has the later,
 /// whatever the clock does: the latest row of a sample is found by it.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(i64::MIN);
     let clock = SystemTime::now()
         .duration_since(UNIX_EPOCH)

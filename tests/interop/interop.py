@@ -279,6 +279,65 @@ def turns(library: Library, directory: Path) -> None:
         check_reads(library, directory, "1", [VIDEO])
 
 
+def deletes(library: Library, directory: Path) -> None:
+    """Each side deletes what either wrote, in the same way twice: both find the same left in both directories."""
+    def filters(ids: list[str]) -> tuple:
+        quoted = ", ".join("'" + i.replace("'", "''") + "'" for i in ids)
+        return nw.col("id").is_in(ids), f"id IN ({quoted})"
+
+    ours, theirs = directory / "ours", directory / "metaxy"
+    features.activate("1")
+    for where in (ours, theirs):
+        python_write(where, VIDEO, videos(IDS, "one"))
+        python_write(where, VIDEO, videos(IDS[:3], "two"))
+        python_write(where, HYPHEN, tracks(IDS, "one"))
+    with library.open(ours) as store, python_store(theirs).open("w") as python:
+        store.define(*features.definitions())
+        for ids in (IDS[1:2], IDS[2:5], IDS[:1]):
+            theirs_filter, ours_filter = filters(ids)
+            python.delete(VIDEO, theirs_filter)
+            assert store.delete(VIDEO, ours_filter) == len(ids), ids
+        for theirs_read, ours_read in READS:
+            what, without = f"a soft delete, {ours_read}", (*TIMES, "metaxy_deleted_at")
+            rows = python_read(ours, VIDEO, **theirs_read)
+            check_rows(f"{what}, both readers", store.read(VIDEO, **ours_read), rows)
+            check_rows(f"{what}, both writers", rows, python_read(theirs, VIDEO, **theirs_read), without)
+        check_types("a soft delete", ours, theirs)
+        python_write(ours, VIDEO, videos(IDS[3:4], "back"))
+        assert sorted(store.read(VIDEO)["id"].to_pylist()) == sorted([IDS[3], *IDS[5:]])
+
+        # Our tombstones are Python's to keep, and Python's ours to remove.
+        with python_store(ours).open("w") as other:
+            other.delete(VIDEO, filters(IDS[5:])[0])
+        assert store.read(VIDEO)["id"].to_pylist() == IDS[3:4]
+        removed = store.delete(VIDEO, filters(IDS[:6])[1], options={"delete.mode": "hard"})
+        # One row and its tombstone each; three have a second row, and one of the others is back.
+        assert removed == 2 * 6 + 3 + 1, removed
+        check_rows("a hard delete", store.read(VIDEO, deleted=1), python_read(ours, VIDEO, include_soft_deleted=True))
+        assert store.read(VIDEO, deleted=1)["id"].to_pylist() == IDS[6:]
+        python_write(ours, VIDEO, videos(IDS, "again"))
+        check_reads(library, ours, "1", [VIDEO])
+
+        # Python stores rows without an id; nobody but a delete gets rid of them.
+        for where in (ours, theirs):
+            python_write(where, HYPHEN, tracks([None, "x"], "two"))
+        assert store.delete(HYPHEN, "id IS NULL") == 1
+        python.delete(HYPHEN, nw.col("id").is_null())
+        check_rows("no id", store.read(HYPHEN), python_read(ours, HYPHEN))
+        check_rows("no id", store.read(HYPHEN), python_read(theirs, HYPHEN), TIMES)
+
+    features.activate("2")
+    python_write(ours, VIDEO, videos(IDS[:2], "later"))
+    with library.open(ours) as store:
+        store.define(*features.definitions("2"))
+        # Of Python's, an old version stays.
+        assert store.delete(VIDEO, filters(IDS[:2])[1], feature_history=1) == 4
+    check_reads(library, ours, "2", [VIDEO])
+    check_reads(library, ours, "1", [VIDEO])
+    features.activate("1")
+    assert sorted(python_read(ours, VIDEO)["id"].to_pylist()) == sorted(IDS[2:])
+
+
 def inferred(library: Library, directory: Path) -> None:
     """A directory that Python wrote needs no options: how it hashes is found out from its rows."""
     for algorithm, truncation in [("xxhash32", 8), ("xxhash64", 64), ("xxh3_64", 10), ("sha256", 16), ("md5", 8)]:
@@ -498,9 +557,8 @@ def main() -> None:
     elif case == "endless_writer":
         endless_writer(Library(library_path), rest)
     else:
-        {"python_writes": python_writes, "we_write": we_write, "turns": turns, "inferred": inferred}[case](
-            Library(library_path), Path(rest)
-        )
+        cases = [python_writes, we_write, turns, deletes, inferred]
+        {function.__name__: function for function in cases}[case](Library(library_path), Path(rest))
 
 
 main()

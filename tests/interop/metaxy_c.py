@@ -1,7 +1,8 @@
 """libmetaxy for the interoperability tests: its C ABI through ctypes, its rows through pyarrow."""
+import contextlib
 import ctypes
 import json
-from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 
 import pyarrow as pa
 
@@ -37,6 +38,7 @@ FALLIBLE = {
     "store_define": [c_void_p, c_char_p],
     "store_write": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_read": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
+    "store_delete": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p, c_void_p],
     "store_close": [c_void_p],
 }
 FREES = ["options_free", "config_free", "read_request_free", "store_free", "error_free"]
@@ -126,7 +128,26 @@ class Store:
 
     def read(self, feature: str, columns=None, filters=(), feature_version=None, **settings) -> pa.Table:
         """`settings` are those of a read request by their names: feature_history=1, limit=10, ..."""
-        request, stream = c_void_p(), ArrowArrayStream()
+        stream = ArrowArrayStream()
+        with self.request(columns, filters, feature_version, settings) as request:
+            self.library.call("store_read", self.handle, feature.encode(), request, None, byref(stream))
+        return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()
+
+    def delete(self, feature: str, *filters: str, feature_version=None, options={}, **settings) -> int:
+        """How many tombstones were written, or rows removed."""
+        deleted, with_options = c_uint64(), self.library.make_options(options)
+        try:
+            with self.request(None, filters, feature_version, settings) as request:
+                self.library.call(
+                    "store_delete", self.handle, feature.encode(), request, with_options, None, byref(deleted)
+                )
+        finally:
+            self.library.free("options", with_options)
+        return deleted.value
+
+    @contextlib.contextmanager
+    def request(self, columns, filters, feature_version, settings: dict):
+        request = c_void_p()
         self.library.call("read_request_new", byref(request))
         try:
             if columns is not None:
@@ -138,7 +159,6 @@ class Store:
                 self.library.call("read_request_set_feature_version", request, feature_version.encode())
             for name, value in settings.items():
                 self.library.call(f"read_request_set_{name}", request, value)
-            self.library.call("store_read", self.handle, feature.encode(), request, None, byref(stream))
+            yield request
         finally:
             self.library.free("read_request", request)
-        return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()

@@ -82,6 +82,11 @@ fn a_panic_inside() {
 }
 
 #[test]
+fn deletes() {
+    run("delete");
+}
+
+#[test]
 fn the_catalog_of_a_store() {
     run("catalog");
 }

@@ -24,6 +24,7 @@ const PARTS: &[&str] = &[
     "read_request",
     "writer",
     "buffered_writer",
+    "delete",
     "maintain",
     "config",
     "log",

@@ -23,6 +23,11 @@ fn both_append_to_one_table_in_turn() {
 }
 
 #[test]
+fn both_delete_what_either_wrote() {
+    run("deletes");
+}
+
+#[test]
 fn how_python_hashed_is_found_out() {
     run("inferred");
 }

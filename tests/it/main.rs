@@ -5,6 +5,7 @@ mod buffer;
 mod catalog;
 mod chain;
 mod config;
+mod delete;
 mod golden_stores;
 mod header;
 mod interop;

@@ -118,6 +118,11 @@ fn the_workers_print_what_they_say_they_do() {
 }
 
 #[test]
+fn the_life_of_rows_prints_what_it_says_it_does() {
+    example("lifecycle", 1);
+}
+
+#[test]
 fn the_quickstart_explains_a_directory_that_cannot_be_made() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/quickstart.c")), directory.path());
