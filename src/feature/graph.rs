@@ -66,18 +66,32 @@ impl Graph {
 
     /// All features, each after those it depends on; alphabetical where that leaves a choice.
     pub fn topological_order(&self) -> Vec<&FeatureKey> {
-        let mut order = Vec::with_capacity(self.definitions.len());
+        self.parents_first(self.definitions.keys())
+    }
+
+    /// The given features, each once and after those of them that it depends on itself; alphabetical
+    /// where that leaves a choice. A feature that is not defined depends on nothing.
+    pub fn parents_first<'a>(
+        &'a self,
+        features: impl IntoIterator<Item = &'a FeatureKey>,
+    ) -> Vec<&'a FeatureKey> {
+        let given: HashSet<&FeatureKey> = features.into_iter().collect();
+        let deps = |feature| {
+            let deps = self.defined_deps(feature).into_iter();
+            deps.filter(|dep| given.contains(dep)).collect::<Vec<_>>().into_iter()
+        };
+        let mut order = Vec::with_capacity(given.len());
         let mut visited = HashSet::new();
-        let mut roots: Vec<&FeatureKey> = self.definitions.keys().collect();
+        let mut roots: Vec<&FeatureKey> = given.iter().copied().collect();
         roots.sort_by_key(|key| key.as_str());
         for root in roots {
             if !visited.insert(root) {
                 continue;
             }
-            let mut path = vec![(root, self.defined_deps(root).into_iter())];
-            while let Some((feature, deps)) = path.last_mut() {
-                match deps.next() {
-                    Some(dep) if visited.insert(dep) => path.push((dep, self.defined_deps(dep).into_iter())),
+            let mut path = vec![(root, deps(root))];
+            while let Some((feature, remaining)) = path.last_mut() {
+                match remaining.next() {
+                    Some(dep) if visited.insert(dep) => path.push((dep, deps(dep))),
                     Some(_) => {}
                     None => {
                         order.push(*feature);
@@ -355,6 +369,26 @@ mod tests {
                 Some("c"),
                 "{deps}"
             );
+        }
+    }
+
+    #[test]
+    fn parents_come_first_and_only_the_given_features_count() {
+        let graph =
+            graph(&[("a", &["z"]), ("b", &["a"]), ("c", &["b", "z"]), ("d", &[]), ("z", &[])]).unwrap();
+        for (given, order) in [
+            ("c b a", "a b c"),
+            ("a z", "z a"),
+            ("d c z", "z c d"),
+            // What lies between them is not given.
+            ("a c", "a c"),
+            ("b z", "b z"),
+            ("b unknown a a", "a b unknown"),
+            ("", ""),
+        ] {
+            let given: Vec<FeatureKey> = given.split_whitespace().map(key).collect();
+            let found: Vec<&str> = graph.parents_first(&given).into_iter().map(FeatureKey::as_str).collect();
+            assert_eq!(found.join(" "), order);
         }
     }
 
