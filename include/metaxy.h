@@ -1273,6 +1273,79 @@ MetaxyStatus metaxy_store_delete(const MetaxyStore *store,
                                  MetaxyError **error);
 
 /**
+ * Writes the rows of `count` streams to as many features, parents before children.
+ *
+ * First all rows are staged, one stream after the other, and nothing shows. If anything is wrong with any of them, the
+ * call fails and nothing is written. Then the features are committed one by one, each after those of them that it
+ * depends on, alphabetically where that leaves a choice; the order of the arrays does not matter. A crash, or a failure of
+ * a commit, leaves the first so many features of that order, each with all its rows, and nothing of the others: no child
+ * is there without the parents that were written with it. The error then names those that were written in the detail
+ * `written`, separated by commas; without it, nothing was. As with `metaxy_store_write`, `METAXY_UNAVAILABLE` says that it
+ * is not known of the detail `feature`.
+ *
+ * `features` is an array of `count` texts, each feature once, and `rows` an array of as many streams. Every stream is
+ * moved in on every path, failures too: afterwards its `release` is NULL. Their callbacks are called on the calling
+ * thread only, those of their arrays on any. `features`, `options` and `context` are borrowed for the call; the latter two
+ * may be NULL. With a count of 0 both arrays may be NULL and nothing is done. Any thread. Fails as `metaxy_store_write`;
+ * with `METAXY_INVALID_ARGUMENT` also if a feature is given twice.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_write_many(const MetaxyStore *store,
+                                     const char *const *features,
+                                     struct ArrowArrayStream *rows,
+                                     size_t count,
+                                     const MetaxyOptions *options,
+                                     const MetaxyContext *context,
+                                     MetaxyError **error);
+
+/**
+ * Copies features from one store to another: the rows that a read of `from` alone, without its fallback stores, gives
+ * for `request`. They keep their versions, the times of their creation, update and deletion, and their materialization
+ * ids, unless the option `materialization_id` names another. Neither store computes anything anew.
+ *
+ * Deletions are carried over if the request says `metaxy_read_request_set_deleted`; without it, deleted samples are left
+ * out, and a sample that was copied before it was deleted stays as it is in `to`. A history (`_set_feature_history`,
+ * `_set_sample_history`) always comes with its tombstones, since what they hide would come back without them; without
+ * sample history it is the latest row of each sample in each feature version. Filters choose among rows; a limit
+ * holds for each feature; columns cannot be chosen.
+ *
+ * Rows that `to` has already are not copied again. Two rows are the same if they agree in their ids, feature version,
+ * `metaxy_updated_at`, `metaxy_deleted_at`, `metaxy_provenance` and `metaxy_data_version`; other columns are not
+ * compared. The rows of a feature become visible together: a copy that failed, or was killed, leaves the first so many
+ * features of the report's order, each whole, and the same call again does the rest. The error then names them in the
+ * detail `copied`. Two copies to one store at the same time may each add the rows that the other adds, which a read of
+ * the sample history then gives twice, until `metaxy_store_purge`. It takes some 16 to 20 bytes of memory for each row
+ * that `to` has of the feature.
+ *
+ * The features must be defined in `from`, whose definitions are used. In `to` they need not be, but may not be defined
+ * with other id columns. Both stores must hash alike, by their options or their tables; a store without either takes over
+ * how `from` hashes. All of this is checked before anything is copied.
+ *
+ * `features` is an array of `feature_count` texts; NULL, with a count of 0, stands for every feature that is defined in
+ * `from` and that it has a table of. It is borrowed for the call, as are `request`, `options` and `context`, each of which
+ * may be NULL. The context is told of the rows read so far, and of their total if all rows of the tables are copied.
+ * `report` receives a stream that the caller releases, of one batch with a row per feature, parents before children, and
+ * the columns `feature`, `table` (large text), `rows_read`, `rows_copied` and `rows_present` (int64), the last being those
+ * that were there already. A feature that no row is copied of gets no table. Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`, also if both are the same store, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if `to` is
+ * open for reading or either is closed, `METAXY_NOT_FOUND` if a named feature is not defined or has no table,
+ * `METAXY_UNSUPPORTED` for a table of Metaxy itself, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT`, `METAXY_PERMISSION`,
+ * `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_copy(const MetaxyStore *from,
+                               const MetaxyStore *to,
+                               const char *const *features,
+                               size_t feature_count,
+                               const MetaxyReadRequest *request,
+                               const MetaxyOptions *options,
+                               const MetaxyContext *context,
+                               struct ArrowArrayStream *report,
+                               MetaxyError **error);
+
+/**
  * Joins the small fragments of a feature's table, or of every table if `feature` is NULL, and gives the space of
  * deleted rows back. The rows and their order stay as they are; readers and writers go on meanwhile, in any process.
  * What the files were before stays until it is pruned.

@@ -398,7 +398,7 @@ impl Database {
     }
 
     /// A write that came to nothing leaves no directory where there was no table.
-    fn remove_empty_directories(&self, table: &str) {
+    pub fn remove_empty_directories(&self, table: &str) {
         let Some(directory) = self.table_directory(table) else { return };
         let Some(_alone) = StagingLock::exclusive(&directory) else { return };
         // Both fail, as they should, when anything is in them.

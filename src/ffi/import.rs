@@ -47,6 +47,18 @@ impl GivenStream {
         GivenStream((!stream.is_null()).then(|| unsafe { FFI_ArrowArrayStream::from_raw(stream) }))
     }
 
+    /// Takes all streams of an array, which must be there unless they are none.
+    ///
+    /// # Safety
+    /// `streams` is NULL or an array of `count` `ArrowArrayStream`s that can be read and written.
+    pub unsafe fn take_all(streams: *mut FFI_ArrowArrayStream, count: usize) -> Result<Vec<GivenStream>> {
+        match streams.is_null() && count > 0 {
+            true => Err(argument::null("rows")),
+            // SAFETY: as promised by the caller.
+            false => Ok((0..count).map(|place| unsafe { GivenStream::take(streams.add(place)) }).collect()),
+        }
+    }
+
     /// Asks the stream for its schema.
     pub fn open(self) -> Result<Incoming> {
         let mut stream = self.0.ok_or_else(|| argument::null("rows"))?;

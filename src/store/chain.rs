@@ -84,6 +84,12 @@ impl Store {
         self.settings().resolve(self.database(), table).await
     }
 
+    /// What the store tells of its settings, or else its chain; nothing is assumed.
+    pub(super) async fn hash_told(&self) -> Result<Partial> {
+        self.inherit(None).await?;
+        self.settings().told(self.database(), None).await
+    }
+
     async fn inherit(&self, table: Option<&Table>) -> Result<()> {
         if self.chain().fallbacks.is_empty() || self.settings().decided(self.database(), table).await? {
             return Ok(());

@@ -93,6 +93,11 @@ impl Call {
         }
     }
 
+    /// The same call for a part of its work, whose progress is told by who knows all of it.
+    pub fn quietly(&self) -> Call {
+        Call { progress: None, ..self.clone() }
+    }
+
     pub fn progress(&self, rows: u64, total: Option<u64>) {
         if let Some(progress) = &self.progress {
             progress(rows, total);

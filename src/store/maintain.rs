@@ -2,10 +2,9 @@
 //!
 //! All of it is safe while others read and write, in any number of processes.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arrow::array::{ArrayRef, Int64Array, LargeStringArray, RecordBatch};
+use arrow::array::RecordBatch;
 
 use super::Store;
 use super::context::Call;
@@ -13,6 +12,7 @@ use super::options::{
     COMPACT_AFTER_WRITES, COMPACT_KEEP_MS, NONE, Options, PRUNE_OLDER_THAN_MS, PURGE_OLDER_THAN_MS,
     PURGE_TOMBSTONES,
 };
+use super::report::{Report, Target};
 use super::superseded::Superseded;
 use crate::backend::{Erased, Extent};
 use crate::error::{Error, Result, Status};
@@ -21,12 +21,6 @@ use crate::log::{self, Level};
 
 /// How often rows to purge are looked for again because others moved them.
 const ATTEMPTS: u32 = 20;
-
-/// A table, and the feature whose it is, where that is known.
-struct Target {
-    feature: Option<String>,
-    table: String,
-}
 
 /// When tables are compacted without being asked.
 #[derive(Clone, Copy)]
@@ -125,7 +119,7 @@ impl Store {
             let id_columns = graph.get(&key).map_err(located)?.spec.id_columns.as_slice();
             let superseded = Superseded { id_columns, until, tombstones };
             if let Some(counts) = self.purge_table(&key, &superseded, call).await.map_err(located)? {
-                report.add(Target { feature: Some(key.to_string()), table: key.table_name() }, counts);
+                report.add(Target::of(&key), counts);
             }
         }
         report.finish()
@@ -196,7 +190,7 @@ impl Store {
         if let Some(feature) = feature {
             let key = FeatureKey::parse(feature)?;
             self.check_present(&key, call).await?;
-            return Ok(vec![Target { feature: Some(key.to_string()), table: key.table_name() }]);
+            return Ok(vec![Target::of(&key)]);
         }
         let tables = call.run(self.database().tables()).await.map_err(|error| self.located(error))?;
         let graph = self.graph();
@@ -240,37 +234,4 @@ impl Store {
 
 fn milliseconds(options: &Options, key: &str) -> Result<Duration> {
     Ok(Duration::from_millis(options.integer(key)?.unwrap_or_default()))
-}
-
-/// One row per table: what was done to it, in numbers.
-struct Report<const N: usize> {
-    names: [&'static str; N],
-    targets: Vec<Target>,
-    counts: Vec<[u64; N]>,
-}
-
-impl<const N: usize> Report<N> {
-    fn new(names: [&'static str; N]) -> Self {
-        Report { names, targets: Vec::new(), counts: Vec::new() }
-    }
-
-    fn add(&mut self, target: Target, counts: [u64; N]) {
-        self.targets.push(target);
-        self.counts.push(counts);
-    }
-
-    fn finish(self) -> Result<RecordBatch> {
-        let features: LargeStringArray =
-            self.targets.iter().map(|target| target.feature.as_deref()).collect();
-        let tables: LargeStringArray =
-            self.targets.iter().map(|target| Some(target.table.as_str())).collect();
-        let mut columns: Vec<(&str, ArrayRef, bool)> =
-            vec![("feature", Arc::new(features), true), ("table", Arc::new(tables), true)];
-        for (place, name) in self.names.into_iter().enumerate() {
-            let counts = self.counts.iter().map(|counts| counts.get(place).map(|count| *count as i64));
-            columns.push((name, Arc::new(counts.collect::<Int64Array>()), true));
-        }
-        RecordBatch::try_from_iter_with_nullable(columns)
-            .map_err(|cause| Error::new(Status::Internal, format!("the report is malformed: {cause}")))
-    }
 }

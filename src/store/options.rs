@@ -103,9 +103,10 @@ pub const KNOWN: &[Known] = &[
     Known {
         key: MATERIALIZATION_ID,
         kind: Kind::Text,
-        scope: "open, write, buffer, delete",
+        scope: "open, write, buffer, delete, copy",
         default: "",
-        description: "the run that rows, and tombstones, are stamped with; that of the call goes before that of the store",
+        description: "the run that rows, and tombstones, are stamped with; that of the call goes before that of the store, \
+                      and only that of a copy replaces the one of copied rows",
     },
     Known {
         key: CACHE_BYTES,
@@ -163,7 +164,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         key: WRITE_CROSS_PROJECT,
         kind: Kind::Choice(&["refuse", "allow"]),
-        scope: "write, buffer, delete",
+        scope: "write, buffer, delete, copy",
         default: "refuse",
         description: "whether a store that was given a project may be written a feature of another one, or deleted from it",
     },

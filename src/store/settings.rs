@@ -336,6 +336,17 @@ pub fn agree_along_chain(store: &str, one: &Partial, below: &str, other: &Partia
     .map_err(|error| error.with("store", store).with("fallback", below))
 }
 
+/// Refuses to copy rows into a store that hashes in another way.
+pub fn agree_to_copy(from: &str, one: &Partial, to: &str, other: &Partial) -> Result<()> {
+    agree_unless(one, other, |one_says, other_says, _| {
+        format!(
+            "{from} has {one_says}, but {to}, which its rows are to be copied to, has {other_says}; rows of both would \
+             never match, so copy to a store that hashes like {from}"
+        )
+    })
+    .map_err(|error| error.with("store", to).with("from", from))
+}
+
 fn agree_unless(
     one: &Partial,
     other: &Partial,

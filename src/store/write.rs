@@ -4,6 +4,9 @@
 //! push -> [checked and completed: one task] -> [staged as files: another task] -> commit -> visible
 //! ```
 //!
+//! A commit has two halves: [`Writer::stage`] waits for the files, after which nothing can be wrong
+//! with the rows, and [`Prepared::publish`] shows them.
+//!
 //! The channels between the steps hold a few batches, so that a writer that is faster than the
 //! storage waits, and a write of any length needs the same memory.
 
@@ -212,9 +215,21 @@ impl Writer {
     /// Makes the rows visible, all at once. When this returns without an error they are there to
     /// stay; with an error, none of them is, unless the error (`UNAVAILABLE`) says that this is not
     /// known.
-    pub async fn commit(mut self, call: &Call) -> Result<()> {
+    pub async fn commit(self, call: &Call) -> Result<()> {
+        self.stage(call).await?.publish(call).await
+    }
+
+    /// Ends the rows and waits until all of them are staged: nothing can be wrong with them then. On
+    /// failure nothing is left of the write.
+    pub async fn stage(mut self, call: &Call) -> Result<Prepared> {
         match self.staged(call).await {
-            Ok(staged) => self.publish(staged, call).await.map_err(|error| self.located(error)),
+            Ok(staged) => Ok(Prepared {
+                store: self.store.clone(),
+                feature: self.feature.clone(),
+                hash: self.hash,
+                staged: Some(staged),
+                rows: self.pushed,
+            }),
             Err(error) => {
                 let error = self.located(error);
                 self.abort().await;
@@ -223,7 +238,6 @@ impl Writer {
         }
     }
 
-    /// Ends the rows and waits until all of them are staged.
     async fn staged(&mut self, call: &Call) -> Result<Staged> {
         let ended = async { Ok(self.rows.send(Message::End).await) };
         if call.run(ended).await?.is_err() {
@@ -233,35 +247,6 @@ impl Writer {
         let staged = call.run(async { Ok(staging.await) }).await?;
         self.staging = None;
         staged.map_err(broken)?
-    }
-
-    /// From here on a try is made to its end; only between two of them the call may be given up.
-    async fn publish(&self, staged: Staged, call: &Call) -> Result<()> {
-        let (database, settings) = (self.store.database(), self.store.settings());
-        // Another process may have begun the store meanwhile, by other settings.
-        let agreed = match settings.allow(database, self.hash).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::new(
-                Status::Conflict,
-                format!(
-                    "another writer began the store {} with other hash settings; write again",
-                    self.store.display()
-                ),
-            )),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = agreed {
-            database.discard(&staged).await;
-            return Err(error);
-        }
-        let table = self.feature.table_name();
-        let accept = |schema: &Schema| settings.check_record(database, &table, schema, self.hash);
-        // Boxed, as is staging: the compiler gives up on futures as deep as Lance's.
-        Box::pin(database.publish(staged, || call.check(), accept)).await?;
-        settings.wrote(self.hash);
-        call.progress(self.pushed, Some(self.pushed));
-        self.store.keep_compact(&table, call).await;
-        Ok(())
     }
 
     /// Gives the write up and waits until what it had staged is gone.
@@ -304,6 +289,70 @@ impl Drop for Writer {
         if let (Some(staging), Ok(threads)) = (self.staging.take(), self.store.runtime().handle()) {
             let store = self.store.clone();
             threads.spawn(async move { discard(&store, staging).await });
+        }
+    }
+}
+
+/// A write whose rows are all staged and wait to be shown. Dropping it gives it up.
+pub struct Prepared {
+    store: Store,
+    feature: FeatureKey,
+    hash: SampleHash,
+    /// Until it is published or discarded.
+    staged: Option<Staged>,
+    rows: u64,
+}
+
+impl Prepared {
+    /// Makes the rows visible, as [`Writer::commit`] does. From here on a try is made to its end; only
+    /// between two of them the call may be given up.
+    pub async fn publish(mut self, call: &Call) -> Result<()> {
+        let published = self.try_publish(call).await;
+        published.map_err(|error| self.store.located(error).with("feature", &self.feature))
+    }
+
+    async fn try_publish(&mut self, call: &Call) -> Result<()> {
+        let Some(staged) = self.staged.take() else { return Ok(()) };
+        let (database, settings) = (self.store.database(), self.store.settings());
+        // Another process may have begun the store meanwhile, by other settings.
+        let agreed = match settings.allow(database, self.hash).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::new(
+                Status::Conflict,
+                format!(
+                    "another writer began the store {} with other hash settings; write again",
+                    self.store.display()
+                ),
+            )),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = agreed {
+            database.discard(&staged).await;
+            return Err(error);
+        }
+        let table = self.feature.table_name();
+        let accept = |schema: &Schema| settings.check_record(database, &table, schema, self.hash);
+        // Boxed, as is staging: the compiler gives up on futures as deep as Lance's.
+        Box::pin(database.publish(staged, || call.check(), accept)).await?;
+        settings.wrote(self.hash);
+        call.progress(self.rows, Some(self.rows));
+        self.store.keep_compact(&table, call).await;
+        Ok(())
+    }
+
+    /// Gives the write up and waits until what was staged is gone.
+    pub async fn discard(mut self) {
+        if let Some(staged) = self.staged.take() {
+            self.store.database().discard(&staged).await;
+        }
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let (Some(staged), Ok(threads)) = (self.staged.take(), self.store.runtime().handle()) {
+            let store = self.store.clone();
+            threads.spawn(async move { store.database().discard(&staged).await });
         }
     }
 }

@@ -188,6 +188,24 @@ def check_reads(library: Library, directory: Path, code_version: str, names: lis
 
 def python_writes(library: Library, directory: Path) -> None:
     """Python writes a history of two code versions, with soft deletes; we read what it reads."""
+    python_history(directory)
+    first_version = python_read(directory, VIDEO)["metaxy_feature_version"][0].as_py()
+    check_reads(library, directory, "1", [VIDEO, PAIR, CROP, JOINED, HYPHEN])
+
+    python_second_version(directory)
+    check_reads(library, directory, "2", [VIDEO, PAIR, CROP, JOINED, HYPHEN])
+    check_reads(library, directory, "1", [VIDEO, CROP])
+
+    with library.open(directory) as store:
+        store.define(*features.definitions("2"))
+        old = store.read(VIDEO, feature_version=first_version)
+    features.activate("2")
+    same = python_read(directory, VIDEO, feature_version=first_version, with_feature_history=True)
+    check_rows("an old version by its name", old, same)
+    assert old.num_rows, "the old version has rows"
+
+
+def python_history(directory: Path) -> None:
     features.activate("1")
     with python_store(directory).open("w") as store:
         store.write(VIDEO, videos(IDS, "one"))
@@ -201,24 +219,38 @@ def python_writes(library: Library, directory: Path) -> None:
         for derived in (CROP, JOINED):
             store.write(derived, store.resolve_update(derived).new)
         assert "metaxy_deleted_at_right" in store.read(JOINED).collect().columns, "nothing is left to hide"
-    first_version = python_read(directory, VIDEO)["metaxy_feature_version"][0].as_py()
-    check_reads(library, directory, "1", [VIDEO, PAIR, CROP, JOINED, HYPHEN])
 
+
+def python_second_version(directory: Path) -> None:
     features.activate("2")
     with python_store(directory).open("w") as store:
         store.write(VIDEO, videos(IDS[1:5], "three"))
         store.write(CROP, store.resolve_update(CROP).new)
         store.delete(VIDEO, [nw.col("id") == IDS[3]])
-    check_reads(library, directory, "2", [VIDEO, PAIR, CROP, JOINED, HYPHEN])
-    check_reads(library, directory, "1", [VIDEO, CROP])
 
-    with library.open(directory) as store:
-        store.define(*features.definitions("2"))
-        old = store.read(VIDEO, feature_version=first_version)
-    features.activate("2")
-    same = python_read(directory, VIDEO, feature_version=first_version, with_feature_history=True)
-    check_rows("an old version by its name", old, same)
-    assert old.num_rows, "the old version has rows"
+
+def copied(library: Library, directory: Path) -> None:
+    """What Python wrote is copied, in two turns; both read the same in the copy as Python does in the original."""
+    original, copy = directory / "original", directory / "copy"
+    whole = {"feature_history": 1, "sample_history": 1}
+    names = [VIDEO, PAIR, CROP, JOINED, HYPHEN]
+    for code_version, write in [("1", python_history), ("2", python_second_version)]:
+        write(original)
+        with library.open(original, mode="read") as theirs, library.open(copy) as ours:
+            theirs.define(*features.definitions(code_version))
+            first = theirs.copy_to(ours, **whole).to_pydict()
+            again = theirs.copy_to(ours, **whole).to_pydict()
+        assert sorted(first["feature"]) == sorted(names) and sum(first["rows_copied"]) > 0, first
+        assert again["rows_present"] == first["rows_read"] and sum(again["rows_copied"]) == 0, again
+        for graph in sorted({"1", code_version}):
+            check_reads(library, copy, graph, names)
+            for name in names:
+                for request, _ in READS:
+                    what = f"{name} at code version {graph}, {request}"
+                    check_rows(what, python_read(copy, name, **request), python_read(original, name, **request))
+    # Python goes on with the copy.
+    python_write(copy, VIDEO, videos(IDS[:1], "four"))
+    check_reads(library, copy, "2", [VIDEO])
 
 
 TIMES = ("metaxy_created_at", "metaxy_updated_at")
@@ -557,7 +589,7 @@ def main() -> None:
     elif case == "endless_writer":
         endless_writer(Library(library_path), rest)
     else:
-        cases = [python_writes, we_write, turns, deletes, inferred]
+        cases = [python_writes, we_write, turns, deletes, inferred, copied]
         {function.__name__: function for function in cases}[case](Library(library_path), Path(rest))
 
 

@@ -39,6 +39,7 @@ FALLIBLE = {
     "store_write": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_read": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_delete": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p, c_void_p],
+    "store_copy": [c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p, c_void_p],
     "store_close": [c_void_p],
 }
 FREES = ["options_free", "config_free", "read_request_free", "store_free", "error_free"]
@@ -144,6 +145,13 @@ class Store:
         finally:
             self.library.free("options", with_options)
         return deleted.value
+
+    def copy_to(self, other: "Store", **settings) -> pa.Table:
+        """Copies every feature that there is a table of; `settings` as of `read`. Gives the report."""
+        stream = ArrowArrayStream()
+        with self.request(None, (), None, settings) as request:
+            self.library.call("store_copy", self.handle, other.handle, None, 0, request, None, None, byref(stream))
+        return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()
 
     @contextlib.contextmanager
     def request(self, columns, filters, feature_version, settings: dict):

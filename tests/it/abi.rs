@@ -95,3 +95,13 @@ fn the_catalog_of_a_store() {
 fn chains_of_stores() {
     run("chain");
 }
+
+#[test]
+fn copies_between_stores() {
+    run("copy");
+}
+
+#[test]
+fn several_features_in_one_call() {
+    run("write_many");
+}

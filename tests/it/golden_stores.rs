@@ -30,7 +30,7 @@ fn request(arguments: &Value) -> ReadRequest {
 }
 
 /// Compares one recorded read; rows have no order, columns have.
-fn check(store: &Store, recorded: &Value) -> Result<()> {
+pub fn check(store: &Store, recorded: &Value) -> Result<()> {
     let feature = recorded["feature"].as_str().unwrap();
     let found = read(store, feature, &request(&recorded["args"]))?;
     let expected = sorted(recorded["rows"].as_array().unwrap().clone());

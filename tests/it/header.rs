@@ -25,6 +25,8 @@ const PARTS: &[&str] = &[
     "writer",
     "buffered_writer",
     "delete",
+    "write_many",
+    "copy",
     "maintain",
     "config",
     "log",

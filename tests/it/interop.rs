@@ -47,6 +47,11 @@ fn one_configuration_serves_both() {
     run("configured");
 }
 
+#[test]
+fn a_copy_of_what_python_writes_is_the_same_to_both() {
+    run("copied");
+}
+
 fn run(case: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(python());

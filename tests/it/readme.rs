@@ -70,6 +70,11 @@ fn the_chain_of_three_stores_prints_what_it_says_it_does() {
 }
 
 #[test]
+fn the_promotion_to_production_prints_what_it_says_it_does() {
+    example("copy", 1);
+}
+
+#[test]
 fn the_guard_of_projects_prints_what_it_says_it_does() {
     example("cross_project", 2);
 }
