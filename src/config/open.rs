@@ -48,11 +48,9 @@ impl Config {
                 continue;
             }
             let below = self.fallbacks(&name, options, shared)?;
-            let display = match self.store_settings(&name) {
-                Ok(settings) => format!("[{name}] {}", mask(&settings.uri)),
-                Err(_) => format!("[{name}]"),
-            };
-            let fallback = Fallback::lazy(display, {
+            let uri =
+                self.store_settings(&name).map_or_else(|_| String::new(), |settings| mask(&settings.uri));
+            let fallback = Fallback::lazy(Some(&name), uri, {
                 let (config, name, options) = (self.clone(), name.clone(), options.clone());
                 move || config.open_one(&name, below.clone(), options.clone(), &Call::default())
             });

@@ -55,6 +55,9 @@ pub unsafe fn items<'a, T>(name: &'static str, pointer: *const T, count: usize) 
     match (pointer.is_null(), count) {
         (_, 0) => Ok(&[]),
         (true, _) => Err(null(name)),
+        (false, _) if count > isize::MAX as usize / size_of::<T>().max(1) => {
+            Err(Error::invalid(format!("{name} cannot have {count} items")).with("argument", name))
+        }
         // SAFETY: as promised by the caller.
         (false, _) => Ok(unsafe { std::slice::from_raw_parts(pointer, count) }),
     }

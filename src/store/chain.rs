@@ -48,20 +48,47 @@ impl Chain {
 
     /// Refuses a chain that leads back to `location`, or whose settings are known to differ, for the
     /// store `display` at its head. Stores that are not open yet are looked at when they are.
-    pub fn check(&self, display: &str, location: &Location, settings: &Partial) -> Result<()> {
+    pub fn check(&self, display: &str, location: &Location, settings: Partial) -> Result<()> {
+        let mut told = Told::default();
+        told.add(display, settings)?;
+        self.check_below(display, location, &mut told)
+    }
+
+    fn check_below(&self, head: &str, location: &Location, told: &mut Told) -> Result<()> {
         for store in self.fallbacks.iter().filter_map(Fallback::opened) {
             if store.database().location().is(location) {
                 return Err(Error::invalid(format!(
-                    "the chain of {display} leads back to it through {}; a store cannot be its own fallback",
+                    "the chain of {head} leads back to it through {}; a store cannot be its own fallback",
                     store.display()
                 ))
-                .with("store", display)
+                .with("store", head)
                 .with("fallback", store.display()));
             }
-            agree_along_chain(display, settings, &store.display(), &store.settings().known_so_far())?;
-            store.chain().check(display, location, settings)?;
+            told.add(&store.display(), store.settings().known_so_far())?;
+            store.chain().check_below(head, location, told)?;
         }
         Ok(())
+    }
+}
+
+/// What the stores of a chain tell of their settings, each by its name; none contradicts another.
+#[derive(Clone, Default)]
+pub struct Told(Vec<(String, Partial)>);
+
+impl Told {
+    pub fn add(&mut self, store: &str, told: Partial) -> Result<()> {
+        for (other, theirs) in self.0.iter().filter(|(other, _)| other != store) {
+            agree_along_chain(other, theirs, store, &told)?;
+        }
+        self.0.push((store.to_owned(), told));
+        Ok(())
+    }
+
+    /// What all of them tell together.
+    pub fn together(&self) -> Partial {
+        let mut all = Partial::default();
+        self.0.iter().for_each(|(_, told)| all.complete(told));
+        all
     }
 }
 
@@ -74,76 +101,88 @@ impl Store {
     /// How rows are hashed that are written to `table`, or to a new one. A store whose options and
     /// tables tell nothing takes after its chain: it is there to be compared with it.
     pub(super) async fn hash_for_write(&self, table: Option<&Table>) -> Result<SampleHash> {
-        self.inherit(table).await?;
+        self.inherit(table, true).await?;
         self.settings().resolve_for_write(self.database(), table).await
     }
 
     /// As [`Store::hash_for_write`], for reading `table`, or for naming versions.
     pub(super) async fn hash_for_read(&self, table: Option<&Table>) -> Result<SampleHash> {
-        self.inherit(table).await?;
+        self.inherit(table, false).await?;
         self.settings().resolve(self.database(), table).await
     }
 
     /// What the store tells of its settings, or else its chain; nothing is assumed.
     pub(super) async fn hash_told(&self) -> Result<Partial> {
-        self.inherit(None).await?;
-        self.settings().told(self.database(), None).await
+        let mut told = self.settings().told(self.database(), None).await?;
+        if !told.is_complete() {
+            told.complete(&self.told_below().await?.together());
+        }
+        Ok(told)
     }
 
-    async fn inherit(&self, table: Option<&Table>) -> Result<()> {
-        if self.chain().fallbacks.is_empty() || self.settings().decided(self.database(), table).await? {
+    async fn inherit(&self, table: Option<&Table>, writing: bool) -> Result<()> {
+        if self.chain().fallbacks.is_empty()
+            || self.settings().decided(self.database(), table, writing).await?
+        {
             return Ok(());
         }
-        for fallback in &self.chain().fallbacks {
-            match self.told_by(fallback).await {
-                Ok(told) => {
-                    let mut ours = self.settings().known_so_far();
-                    agree_along_chain(&self.display(), &ours, fallback.display(), &told)?;
-                    self.settings().inherit(&told);
-                    ours.complete(&told);
-                    if ours.is_complete() {
-                        break;
-                    }
-                }
-                Err(error) if error.status() == Status::NotFound => {}
-                Err(error) if is_unavailable(&error) && self.chain().pass_over => {
-                    log::emit(Level::Warn, || {
-                        format!(
-                            "{} cannot be asked how it hashes, and is passed over by {}: {error}",
-                            fallback.display(),
-                            self.display()
-                        )
-                    });
-                }
-                Err(error) => {
-                    return Err(error.reworded(|reason| {
-                        format!(
-                            "the hash settings of {} are those of its chain, but {} cannot be asked for them ({reason}); \
-                             open it with {HASH_ALGORITHM} and {HASH_TRUNCATION_LENGTH}, or make the fallback available",
-                            self.display(),
-                            fallback.display()
-                        )
-                    }));
-                }
-            }
-        }
+        let below = self.told_below().await?.together();
+        self.settings().inherit(below);
         Ok(())
     }
 
-    /// What a fallback store, or the chain below it, tells of its settings.
-    fn told_by<'a>(&'a self, fallback: &'a Fallback) -> BoxFuture<'a, Result<Partial>> {
+    /// What the stores below tell, as far as it takes to know all.
+    fn told_below(&self) -> BoxFuture<'_, Result<Told>> {
         async move {
-            let store = fallback.store()?;
-            let mut told = store.settings().told(store.database(), None).await?;
-            for below in &store.chain().fallbacks {
-                if told.is_complete() {
+            let mut told = Told::default();
+            told.add(&self.display(), self.settings().known_so_far())?;
+            for fallback in &self.chain().fallbacks {
+                match self.told_by(fallback).await {
+                    Ok(below) => below.0.into_iter().try_for_each(|(store, below)| told.add(&store, below))?,
+                    Err(error) if is_unavailable(&error) && self.chain().pass_over => {
+                        log::emit(Level::Warn, || {
+                            format!(
+                                "{} cannot be asked how it hashes, and is passed over by {}: {error}",
+                                fallback.display(),
+                                self.display()
+                            )
+                        });
+                    }
+                    Err(error) => {
+                        return Err(error.reworded(|reason| {
+                            format!(
+                                "the hash settings of {} are those of its chain, but {} cannot be asked for them \
+                                 ({reason}); open it with {HASH_ALGORITHM} and {HASH_TRUNCATION_LENGTH}, or make the \
+                                 fallback available",
+                                self.display(),
+                                fallback.display()
+                            )
+                        }));
+                    }
+                }
+                if told.together().is_complete() {
                     break;
                 }
-                told.complete(&store.told_by(below).await?);
             }
             Ok(told)
         }
         .boxed()
+    }
+
+    /// What a fallback store tells, and, where that is not all, the stores below it.
+    async fn told_by(&self, fallback: &Fallback) -> Result<Told> {
+        let store = fallback.store()?;
+        let mut told = Told::default();
+        let own = store.settings().to_inherit(store.database()).await?;
+        if own.is_complete() {
+            told.add(&store.display(), own)?;
+            return Ok(told);
+        }
+        told.add(&store.display(), own)?;
+        for (store, below) in store.told_below().await?.0 {
+            told.add(&store, below)?;
+        }
+        Ok(told)
     }
 }
 
@@ -155,21 +194,37 @@ type Opener = dyn Fn() -> Result<Store> + Send + Sync;
 pub struct Fallback(Arc<Inner>);
 
 struct Inner {
-    display: String,
+    name: Option<String>,
+    uri: String,
     open: Box<Opener>,
     opened: OnceLock<Store>,
 }
 
 impl Fallback {
     /// A store that is to be opened by `open`, at the first read that gets so far; a failure is the
-    /// failure of that read, and the next one tries again. `display` is what messages call it before.
-    pub fn lazy(display: String, open: impl Fn() -> Result<Store> + Send + Sync + 'static) -> Fallback {
-        Fallback(Arc::new(Inner { display, open: Box::new(open), opened: OnceLock::new() }))
+    /// failure of that read, and the next one tries again. `name` and `uri`, its secrets masked, are
+    /// what messages call it before.
+    pub fn lazy(
+        name: Option<&str>,
+        uri: String,
+        open: impl Fn() -> Result<Store> + Send + Sync + 'static,
+    ) -> Fallback {
+        let name = name.map(str::to_owned);
+        Fallback(Arc::new(Inner { name, uri, open: Box::new(open), opened: OnceLock::new() }))
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// The URI of the store, without secrets.
+    pub fn uri(&self) -> &str {
+        &self.0.uri
     }
 
     /// What messages call the store.
-    pub fn display(&self) -> &str {
-        &self.0.display
+    pub fn display(&self) -> String {
+        display(self.name(), self.uri())
     }
 
     /// The store, opened now if it is not yet.
@@ -189,11 +244,19 @@ impl Fallback {
 
 impl From<Store> for Fallback {
     fn from(store: Store) -> Fallback {
-        let fallback = Fallback::lazy(store.display(), {
+        let fallback = Fallback::lazy(store.name(), store.uri().to_owned(), {
             let store = store.clone();
             move || Ok(store.clone())
         });
         fallback.0.opened.get_or_init(|| store);
         fallback
+    }
+}
+
+/// What messages call a store.
+pub fn display(name: Option<&str>, uri: &str) -> String {
+    match name {
+        Some(name) => format!("[{name}] {uri}"),
+        None => uri.to_owned(),
     }
 }

@@ -65,8 +65,10 @@ pub enum Collect {
 pub struct Found {
     pub current: Current,
     /// Whether the latest row of any sample, among those that [`Selection::on_ids`] lets pass, is not a
-    /// tombstone.
+    /// tombstone: of the hidden samples too, since a store does not have less by what others have.
     pub live: bool,
+    /// How many rows are current.
+    pub count: usize,
     pub collected: Vec<u128>,
     /// The types by which the samples were told apart.
     pub id_types: Vec<DataType>,
@@ -102,7 +104,10 @@ const UNWANTED: u64 = 1 << 63;
 /// Set in an address when the row is a tombstone.
 const TOMBSTONE: u64 = 1 << 62;
 
-const FLAGS: u64 = UNWANTED | TOMBSTONE;
+/// Set in an address when the sample is hidden, which makes the row unwanted, too.
+const HIDDEN: u64 = 1 << 61;
+
+const FLAGS: u64 = UNWANTED | TOMBSTONE | HIDDEN;
 
 #[derive(Clone, Copy)]
 struct Row {
@@ -176,12 +181,13 @@ impl Selection {
             all.collected.extend(part.collected);
         }
         let Survivors { mut addresses, live, collected } = all;
-        if addresses.len() == all_rows {
-            return Ok(Found { current: Current::All, live, collected, id_types });
+        let count = addresses.len();
+        if count == all_rows {
+            return Ok(Found { current: Current::All, live, count, collected, id_types });
         }
         addresses.sort_unstable();
         let known = known.of(&addresses).map_err(|cause| unusable(table, &cause))?;
-        Ok(Found { current: Current::Some { addresses, known }, live, collected, id_types })
+        Ok(Found { current: Current::Some { addresses, known }, live, count, collected, id_types })
     }
 
     fn columns(&self, schema: &SchemaRef) -> Vec<String> {
@@ -254,16 +260,16 @@ impl Reader {
         let mut wanted = Vec::new();
         let hidden = self.selection.hidden.as_deref();
         for (row, (sample, address)) in samples.into_iter().zip(addresses.values()).enumerate() {
-            if of_version.as_ref().is_some_and(|version| !is_true(version, row))
-                || hidden.is_some_and(|hidden| hidden.contains(sample))
-            {
+            if of_version.as_ref().is_some_and(|version| !is_true(version, row)) {
                 continue;
             }
+            let is_hidden = hidden.is_some_and(|hidden| hidden.contains(sample));
             let deleted_at = deleted.as_ref().and_then(|times| value(times, row));
             let time = deleted_at
                 .or_else(|| updated.as_ref().and_then(|times| value(times, row)))
                 .unwrap_or(i64::MIN);
-            let unwanted = (deleted_at.is_some() && !self.selection.deleted)
+            let unwanted = is_hidden
+                || (deleted_at.is_some() && !self.selection.deleted)
                 || passing.iter().any(|filter| !is_true(filter, row));
             let flags =
                 if unwanted { UNWANTED } else { 0 } | if deleted_at.is_some() { TOMBSTONE } else { 0 };
@@ -389,6 +395,7 @@ impl Survivors {
         let live = newest.iter().any(|row| !is_deleted(row));
         let collected = newest
             .into_iter()
+            .filter(|row| row.address & HIDDEN == 0)
             .filter(|row| match collect {
                 Collect::Nothing => false,
                 Collect::Deleted => is_deleted(row),

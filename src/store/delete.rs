@@ -117,10 +117,13 @@ impl Store {
             feature_version: request.feature_version.clone(),
             feature_history: request.feature_history,
             each_version: every_version,
+            // A store without history of its own may hide one further down.
+            whole_chain: every_version,
             local: request.local,
             ..ReadRequest::default()
         };
         let rows = self.read(&key.to_string(), &wanted, call).await?;
+        self.check_all_asked(&rows)?;
         let first_here = rows.visits().first().is_some_and(|visit| visit.outcome == Outcome::Absent);
         let mut living = Living { rows, chosen };
         let Some(first) = living.next(call).await? else { return Ok(0) };
@@ -171,10 +174,12 @@ impl Store {
             filters: request.filters.clone(),
             feature_history: true,
             deleted: true,
+            whole_chain: true,
             local: request.local,
             ..ReadRequest::default()
         };
         let mut rows = self.read(&spec.key.to_string(), &wanted, call).await?;
+        self.check_all_asked(&rows)?;
         let mut chosen = Chosen {
             ids: rows.schema().fields().iter().map(|field| field.as_ref().clone()).collect(),
             samples: Samples::default(),
@@ -183,6 +188,22 @@ impl Store {
             chosen.samples.extend(chosen.samples_of(&batch)?);
         }
         Ok(chosen)
+    }
+
+    /// Refuses to delete by what a part of the chain says: the rest of the samples would stay.
+    fn check_all_asked(&self, rows: &RowStream) -> Result<()> {
+        let Some(visit) = rows.visits().iter().find(|visit| visit.outcome == Outcome::Unavailable) else {
+            return Ok(());
+        };
+        Err(Error::new(
+            Status::Unavailable,
+            format!(
+                "{} cannot be reached, so that it is not known which of its samples are to be deleted; nothing was \
+                 deleted, try again when it can",
+                visit.uri
+            ),
+        )
+        .with("fallback", &visit.uri))
     }
 
     /// The hard delete: of the store itself only.

@@ -53,7 +53,7 @@ impl Store {
 
     /// The version that is defined; none while a feature that this one depends on is not.
     async fn current_version(&self, key: &FeatureKey, table: &Table) -> Result<Option<String>> {
-        let hash = self.hash_for_read(Some(table)).await?;
+        let hash = self.settings().resolve(self.database(), Some(table)).await?;
         match Versions::new(&self.graph(), hash.truncation).feature_version(key) {
             Ok(version) => Ok(Some(version)),
             Err(error) if error.status() == Status::NotFound => Ok(None),

@@ -10,17 +10,17 @@ use arrow::array::{ArrayRef, LargeStringArray, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
 
 use super::Store;
-use super::chain::{Fallback, Missing, is_unavailable};
+use super::chain::{Fallback, Missing, Told, is_unavailable};
 use super::context::Call;
-use super::current::{Collect, Current, Found, Selection};
+use super::current::{Collect, Current, Selection};
 use super::filter::Filter;
+use super::merge::union;
 use super::read::{ReadRequest, visible};
 use super::samples::Samples;
-use super::settings::{Partial, agree_along_chain};
 use super::system_columns as system;
 use crate::backend::Table;
 use crate::error::{Error, Result, Status};
@@ -133,13 +133,13 @@ impl Store {
             seen: Vec::new(),
             hidden: Arc::default(),
             id_types: None,
-            agreed: None,
+            told: Told::default(),
             schemas: Vec::new(),
             shares: Vec::new(),
             empty: None,
             visits: Vec::new(),
         };
-        walk.visit(self, Collect::Nothing).await?;
+        walk.visit(self, Needed::default()).await?;
         walk.end(self)
     }
 }
@@ -152,17 +152,31 @@ enum Has {
     Rows,
 }
 
+/// What the stores further up need to know of a store before they can go on.
+#[derive(Clone, Copy, Default)]
+struct Needed {
+    samples: Collect,
+    /// Whether it has rows, whatever the filters say.
+    rows: bool,
+}
+
+impl Needed {
+    fn and(self, other: Needed) -> Needed {
+        Needed { samples: self.samples.max(other.samples), rows: self.rows || other.rows }
+    }
+}
+
 struct Walk<'a> {
     ask: &'a Ask,
     /// Whether the fallback stores are left alone.
     local: bool,
-    seen: Vec<Store>,
+    seen: Vec<(Store, Has)>,
     /// The samples of the stores that were visited, as far as they hide those that follow.
     hidden: Arc<Samples>,
     id_types: Option<Vec<DataType>>,
-    /// The settings of the chain so far, and the store that said so.
-    agreed: Option<(String, Partial)>,
-    schemas: Vec<SchemaRef>,
+    told: Told,
+    /// The columns of every table that was asked, and whether it has rows.
+    schemas: Vec<(SchemaRef, bool)>,
     shares: Vec<Share>,
     /// The first table without rows, which is the answer if nobody has any.
     empty: Option<Share>,
@@ -176,128 +190,171 @@ struct Mark {
     visits: usize,
     hidden: Arc<Samples>,
     id_types: Option<Vec<DataType>>,
-    agreed: Option<(String, Partial)>,
+    told: Told,
 }
 
 impl Walk<'_> {
-    /// Asks a store and, as far as it says so, those below it. `above` is what the stores further up
-    /// need to know of its samples.
-    fn visit<'a>(&'a mut self, store: &'a Store, above: Collect) -> BoxFuture<'a, Result<Has>> {
+    /// Asks a store and, as far as it says so, those below it.
+    fn visit<'a>(&'a mut self, store: &'a Store, above: Needed) -> BoxFuture<'a, Result<Has>> {
         async move {
-            if self.seen.iter().any(|seen| seen.is(store)) {
+            if let Some((_, has)) = self.seen.iter().find(|(seen, _)| seen.is(store)) {
                 // Two ways lead to it; it has had its say.
-                return Ok(Has::Nothing);
+                return Ok(*has);
             }
-            self.seen.push(store.clone());
-            let chain = store.chain();
-            let before = self.mark();
-            let mut has = match self.own(store, above.max(self.needed_below(store))).await {
-                Err(error) if is_unavailable(&error) && chain.pass_over && !self.local => {
-                    self.back_to(before);
-                    self.pass_over(store.name(), store.uri(), &store.display(), &error);
-                    Has::Nothing
-                }
-                has => has?,
-            };
-            let enough = |has: Has| match chain.missing {
-                Missing::Table => has >= Has::Table,
-                Missing::Rows => has == Has::Rows,
-                Missing::Merge => false,
-            };
-            if self.local {
-                return Ok(has);
-            }
-            let last = chain.fallbacks.len();
-            for (place, fallback) in chain.fallbacks.iter().enumerate() {
-                if enough(has) {
-                    break;
-                }
-                let needed = if place + 1 == last { above } else { above.max(self.needed_below(store)) };
-                has = has.max(self.descend(store, fallback, needed).await?);
+            let place = self.seen.len();
+            self.seen.push((store.clone(), Has::Nothing));
+            let has = self.visit_first(store, above).await?;
+            if let Some((_, seen)) = self.seen.get_mut(place) {
+                *seen = has;
             }
             Ok(has)
         }
         .boxed()
     }
 
-    /// What a store needs to know of samples before it can go on.
-    fn needed_below(&self, store: &Store) -> Collect {
+    async fn visit_first(&mut self, store: &Store, above: Needed) -> Result<Has> {
+        let chain = store.chain();
+        let passes_over = chain.pass_over && !self.local;
+        let before = passes_over.then(|| self.mark());
+        let mut has = match (self.own(store, above.and(self.needed_by(store))).await, before) {
+            (Err(error), Some(before)) if is_unavailable(&error) => {
+                self.back_to(before);
+                self.pass_over(store.name(), store.uri(), &store.display(), &error);
+                Has::Nothing
+            }
+            (has, _) => has?,
+        };
+        if self.local {
+            return Ok(has);
+        }
+        let last = chain.fallbacks.len();
+        for (place, fallback) in chain.fallbacks.iter().enumerate() {
+            let enough = match self.missing(store) {
+                Missing::Table => has >= Has::Table,
+                Missing::Rows => has == Has::Rows,
+                Missing::Merge => false,
+            };
+            if enough {
+                break;
+            }
+            let needed = if place + 1 == last { above } else { above.and(self.needed_by(store)) };
+            has = has.max(self.descend(store, fallback, needed).await?);
+        }
+        Ok(has)
+    }
+
+    /// When a store goes on.
+    fn missing(&self, store: &Store) -> Missing {
         match store.chain().missing {
-            _ if self.local || store.chain().fallbacks.is_empty() => Collect::Nothing,
-            Missing::Table => Collect::Nothing,
-            Missing::Rows => Collect::Deleted,
-            Missing::Merge => Collect::All,
+            Missing::Rows if self.ask.request.whole_chain => Missing::Merge,
+            missing => missing,
         }
     }
 
-    async fn descend(&mut self, store: &Store, fallback: &Fallback, needed: Collect) -> Result<Has> {
+    /// What a store needs to know of itself, or of one of its fallback stores, to go on to the next.
+    fn needed_by(&self, store: &Store) -> Needed {
+        match self.missing(store) {
+            _ if self.local || store.chain().fallbacks.is_empty() => Needed::default(),
+            Missing::Table => Needed::default(),
+            Missing::Rows => Needed { samples: Collect::Deleted, rows: true },
+            Missing::Merge => Needed { samples: Collect::All, rows: false },
+        }
+    }
+
+    async fn descend(&mut self, store: &Store, fallback: &Fallback, needed: Needed) -> Result<Has> {
+        let passes_over = store.chain().pass_over;
         let below = match fallback.store() {
             Ok(below) => below,
-            Err(error) if error.status() == Status::NotFound => {
-                self.note(None, fallback.display(), Outcome::Absent, Some(error.message().to_owned()));
-                return Ok(Has::Nothing);
-            }
-            Err(error) if is_unavailable(&error) && store.chain().pass_over => {
-                self.pass_over(None, fallback.display(), fallback.display(), &error);
+            Err(error) if is_unavailable(&error) && passes_over => {
+                self.pass_over(fallback.name(), fallback.uri(), &fallback.display(), &error);
                 return Ok(Has::Nothing);
             }
             Err(error) => return Err(error),
         };
-        let before = self.mark();
-        match self.visit(below, needed).await {
+        let before = passes_over.then(|| self.mark());
+        match (self.visit(below, needed).await, before) {
             // With all that is below it: an answer must not hold half of what a store would have said.
-            Err(error) if is_unavailable(&error) && store.chain().pass_over => {
+            (Err(error), Some(before)) if is_unavailable(&error) => {
                 self.back_to(before);
                 self.pass_over(below.name(), below.uri(), &below.display(), &error);
                 Ok(Has::Nothing)
             }
-            has => has,
+            (has, _) => has,
         }
     }
 
     /// Asks one store alone.
-    async fn own(&mut self, store: &Store, collect: Collect) -> Result<Has> {
+    async fn own(&mut self, store: &Store, needed: Needed) -> Result<Has> {
         let database = store.database();
         let table = database.open(&self.ask.key.table_name()).await?;
         if !self.local {
-            let told = store.settings().told(database, table.as_ref()).await?;
-            self.agree(store, told)?;
+            self.told.add(&store.display(), store.settings().told(database, table.as_ref()).await?)?;
         }
         let Some(table) = table else {
             self.note(store.name(), store.uri(), Outcome::Absent, None);
             return Ok(Has::Nothing);
         };
         let schema = table.schema();
-        self.schemas.push(schema.clone());
         if self.local {
             self.check_columns(&table)?;
         }
         let version = self.version(store, &table).await?;
         let wanted = &self.ask.request;
-        if self.ask.every_row && collect == Collect::Nothing && self.hidden.is_empty() {
+        if self.ask.every_row && self.is_all_that_is_asked(needed, &schema) {
             let undeleted = !wanted.deleted && !self.ask.key.is_system();
             let condition = self.condition(&schema, version, undeleted)?;
-            self.share(store, table, Rows::Matching(condition), true);
-            return Ok(Has::Rows);
+            let has_rows = table.rows().await? > 0;
+            self.share(store, table, Rows::Matching(condition), has_rows);
+            return Ok(if has_rows { Has::Rows } else { Has::Table });
         }
-        let selection = self.select(&schema, version.clone(), collect)?;
-        let found = selection.find(&table).await.map_err(|error| self.unlike(error, store))?;
+        let found = match self.select(&schema, version.clone(), needed) {
+            Ok(selection) => selection.find(&table).await,
+            Err(error) => Err(error),
+        };
+        let found = match found {
+            Err(error) if self.is_beside_the_point(&error, &table, version.as_deref()).await? => {
+                let none = Current::Some { addresses: Vec::new(), known: None };
+                self.share(store, table, Rows::Current(none), false);
+                return Ok(Has::Table);
+            }
+            found => found.map_err(|error| self.unlike(error, store))?,
+        };
         let mut live = found.live;
-        if !live && collect == Collect::Deleted && !self.ask.filters.is_empty() {
+        if !live && needed.rows && !self.ask.filters.is_empty() {
             // The filters are no part of the question whether there are rows.
             live = self.unfiltered(version).find(&table).await?.live;
         }
-        let Found { current, collected, id_types, .. } = found;
-        if !collected.is_empty() {
-            self.id_types.get_or_insert(id_types);
-            Arc::make_mut(&mut self.hidden).extend(collected);
+        if !found.collected.is_empty() {
+            self.id_types.get_or_insert(found.id_types);
+            Arc::make_mut(&mut self.hidden).extend(found.collected);
         }
-        let has_rows = match &current {
-            Current::All => live || wanted.deleted,
-            Current::Some { addresses, .. } => !addresses.is_empty(),
-        };
-        self.share(store, table, Rows::Current(current), live || has_rows);
+        self.share(store, table, Rows::Current(found.current), live || found.count > 0);
         Ok(if live { Has::Rows } else { Has::Table })
+    }
+
+    /// Whether rows need not be looked at one by one: nobody asks more of them, none is hidden, and the
+    /// table has all that the filters name.
+    fn is_all_that_is_asked(&self, needed: Needed, schema: &Schema) -> bool {
+        let mut columns = self.ask.filters.iter().flat_map(Filter::columns);
+        needed.samples == Collect::Nothing
+            && !needed.rows
+            && self.hidden.is_empty()
+            && (self.local || columns.all(|name| schema.column_with_name(name).is_some()))
+    }
+
+    /// Whether an error about columns is one of a table that has no row of the version: what such a
+    /// table looks like must not keep the stores below from being read.
+    async fn is_beside_the_point(&self, error: &Error, table: &Table, version: Option<&str>) -> Result<bool> {
+        let about_columns = matches!(error.status(), Status::InvalidArgument | Status::SchemaMismatch);
+        let schema = table.schema();
+        if self.local || !about_columns || schema.column_with_name(system::FEATURE_VERSION).is_none() {
+            return Ok(false);
+        }
+        let Some(version) = version else { return Ok(table.rows().await? == 0) };
+        let of_version = column_is(&schema, system::FEATURE_VERSION, version.to_owned());
+        let scan = table.scan(vec![system::FEATURE_VERSION.to_owned()]).filter(Some(of_version));
+        let found: Vec<RecordBatch> = scan.limit(Some(1)).stream().await?.try_collect().await?;
+        Ok(found.iter().all(|batch| batch.num_rows() == 0))
     }
 
     /// The error of a store whose ids cannot be compared with those of the stores before it.
@@ -322,6 +379,7 @@ impl Walk<'_> {
         if let Some(visit) = self.visits.get_mut(visit) {
             visit.version = Some(table.version());
         }
+        self.schemas.push((table.schema(), served));
         let share = Share { store: store.display(), table, rows, visit };
         if served {
             self.shares.push(share);
@@ -355,7 +413,7 @@ impl Walk<'_> {
             visits: self.visits.len(),
             hidden: self.hidden.clone(),
             id_types: self.id_types.clone(),
-            agreed: self.agreed.clone(),
+            told: self.told.clone(),
         }
     }
 
@@ -366,18 +424,7 @@ impl Walk<'_> {
         self.visits.truncate(mark.visits);
         self.shares.retain(|share| share.visit < mark.visits);
         self.empty = self.empty.take().filter(|share| share.visit < mark.visits);
-        (self.hidden, self.id_types, self.agreed) = (mark.hidden, mark.id_types, mark.agreed);
-    }
-
-    fn agree(&mut self, store: &Store, told: Partial) -> Result<()> {
-        match &mut self.agreed {
-            None => self.agreed = Some((store.display(), told)),
-            Some((first, agreed)) => {
-                agree_along_chain(first, agreed, &store.display(), &told)?;
-                agreed.complete(&told);
-            }
-        }
-        Ok(())
+        (self.hidden, self.id_types, self.told) = (mark.hidden, mark.id_types, mark.told);
     }
 
     /// The feature version whose rows are read; none when all are.
@@ -389,15 +436,14 @@ impl Walk<'_> {
         if wanted.feature_history || self.ask.key.is_system() {
             return Ok(None);
         }
-        let agreed = self.agreed.as_ref().and_then(|(_, agreed)| agreed.truncation);
-        let truncation = match agreed {
+        let truncation = match self.told.together().truncation {
             Some(truncation) => truncation,
             None => store.settings().resolve(store.database(), Some(table)).await?.truncation,
         };
         Versions::new(&self.ask.graph, truncation).feature_version(&self.ask.key).map(Some)
     }
 
-    fn select(&self, schema: &Schema, version: Option<String>, collect: Collect) -> Result<Selection> {
+    fn select(&self, schema: &Schema, version: Option<String>, needed: Needed) -> Result<Selection> {
         let ids = &self.ask.id_columns;
         let (on_ids, on_latest): (Vec<_>, Vec<_>) = self
             .ask
@@ -407,6 +453,7 @@ impl Walk<'_> {
             .flat_map(Filter::split)
             .partition(|filter| filter.columns().iter().all(|name| ids.iter().any(|id| id == name)));
         let on_ids = on_ids.iter().map(|filter| filter.to_expr(schema)).collect::<Result<Vec<_>>>()?;
+        let collect = needed.samples;
         Ok(Selection { on_ids: all_of(on_ids), on_latest, collect, ..self.unfiltered(version) })
     }
 
@@ -453,7 +500,10 @@ impl Walk<'_> {
     }
 
     fn end(self, store: &Store) -> Result<Answer> {
-        let Walk { ask, local, schemas, mut shares, empty, mut visits, .. } = self;
+        let Walk { ask, local, mut schemas, mut shares, empty, mut visits, .. } = self;
+        // The tables that have rows say of which types the columns are.
+        schemas.sort_by_key(|(_, served)| !served);
+        let schemas: Vec<SchemaRef> = schemas.into_iter().map(|(schema, _)| schema).collect();
         if shares.is_empty() {
             let Some(empty) = empty else { return Err(not_found(store, ask, &visits, local)) };
             if let Some(visit) = visits.get_mut(empty.visit) {
@@ -462,7 +512,7 @@ impl Walk<'_> {
             shares.push(empty);
         }
         if !local {
-            let all = visible(&union_of(&schemas));
+            let all = visible(&union(schemas.iter().map(AsRef::as_ref)));
             for filter in &ask.filters {
                 filter.to_expr(&all)?;
             }
@@ -473,17 +523,6 @@ impl Walk<'_> {
         }
         Ok(Answer { shares, schemas, visits })
     }
-}
-
-/// The columns that any of the tables has, each with the type of the first that has it.
-fn union_of(schemas: &[SchemaRef]) -> Schema {
-    let mut fields: Vec<Field> = Vec::new();
-    for field in schemas.iter().flat_map(|schema| schema.fields()) {
-        if !fields.iter().any(|other| other.name() == field.name()) {
-            fields.push(field.as_ref().clone());
-        }
-    }
-    Schema::new(fields)
 }
 
 fn not_found(store: &Store, ask: &Ask, visits: &[Visit], local: bool) -> Error {
@@ -509,7 +548,12 @@ fn not_found(store: &Store, ask: &Ask, visits: &[Visit], local: bool) -> Error {
             )
         }
     };
-    Error::new(Status::NotFound, message)
+    // What could not be asked may have it.
+    let status = match visits.iter().any(|visit| visit.outcome == Outcome::Unavailable) {
+        true => Status::Unavailable,
+        false => Status::NotFound,
+    };
+    Error::new(status, message)
 }
 
 pub(super) fn all_of(conditions: Vec<Expr>) -> Option<Expr> {

@@ -14,8 +14,23 @@ use crate::versioning::ByField;
 /// the members of all.
 pub fn union<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> SchemaRef {
     let mut schemas = schemas.into_iter();
-    let first = schemas.next().map(|schema| schema.fields().clone()).unwrap_or_default();
-    Arc::new(Schema::new(schemas.fold(first, |fields, schema| joined(&fields, schema.fields()))))
+    let first = schemas.next().map(|schema| nullable(schema.fields())).unwrap_or_default();
+    Arc::new(Schema::new(schemas.fold(first, |fields, schema| joined(&fields, &nullable(schema.fields())))))
+}
+
+/// Fields that another table may lack.
+fn nullable(fields: &Fields) -> Fields {
+    let one = |field: &Field| {
+        let field = field.clone().with_nullable(true);
+        match field.data_type() {
+            DataType::Struct(members) => {
+                let members = DataType::Struct(nullable(members));
+                field.with_data_type(members)
+            }
+            _ => field,
+        }
+    };
+    fields.iter().map(|field| one(field)).collect()
 }
 
 fn joined(fields: &Fields, others: &Fields) -> Fields {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::chain::{Chain, Fallback};
+use super::chain::{Chain, Fallback, display};
 use super::context::Call;
 use super::define::Features;
 use super::maintain::Upkeep;
@@ -52,10 +52,7 @@ impl Store {
         let location = Location::parse(uri)?;
         let writable = options.get(MODE)? != Some("read");
         let (name, uri) = (options.get(NAME)?.map(str::to_owned), mask(uri));
-        let display = match &name {
-            Some(name) => format!("[{name}] {uri}"),
-            None => uri.clone(),
-        };
+        let display = display(name.as_deref(), &uri);
         let project = options.get(PROJECT)?.map(str::to_owned);
         if let Some(project) = &project {
             check_project_name(project)?;
@@ -68,7 +65,7 @@ impl Store {
             store.check_open()?;
         }
         let chain = Chain::new(fallbacks, options)?;
-        chain.check(&display, &location, &settings.known_so_far())?;
+        chain.check(&display, &location, settings.known_so_far())?;
         let upkeep = Upkeep::from_options(options)?;
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.

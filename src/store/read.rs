@@ -40,6 +40,8 @@ pub struct ReadRequest {
     /// With the latest row of a sample all its other rows, among those that are read: the filters
     /// choose samples by their latest rows, and not rows.
     pub whole_samples: bool,
+    /// Every store of the chain that goes on at all, as if it said `fallback.missing=merge`.
+    pub whole_chain: bool,
     /// Only what the store itself has, without its fallback stores.
     pub local: bool,
     /// The most rows that a batch has.
@@ -77,8 +79,12 @@ impl Store {
         let mut streams = Vec::with_capacity(shares.len());
         for share in shares {
             let present = share.table.schema();
-            let columns =
+            let mut columns: Vec<String> =
                 columns.iter().filter(|name| present.column_with_name(name).is_some()).cloned().collect();
+            if columns.is_empty() {
+                // Rows of which only others have what is asked for are rows all the same.
+                columns.extend(present.fields().iter().take(1).map(|field| field.name().clone()));
+            }
             let plan =
                 Plan { table: share.table, columns, batch_rows: request.batch_rows, limit: request.limit };
             let (schema, store) = (schema.clone(), share.store);
@@ -92,7 +98,7 @@ impl Store {
         }
         let rows = futures::stream::iter(streams).flatten();
         let rows = match request.limit {
-            Some(limit) if several => first(rows, limit).boxed(),
+            Some(limit) if several => first(rows.boxed(), limit).boxed(),
             _ => rows.boxed(),
         };
         Ok(RowStream { schema, rows, visits, runtime: self.runtime().clone() })
@@ -144,22 +150,18 @@ fn in_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     })
 }
 
-/// The first rows of a stream.
+/// The first rows of a stream; nothing more is asked of it after them.
 fn first(
-    rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+    rows: BoxStream<'static, Result<RecordBatch>>,
     limit: u64,
 ) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
-    rows.boxed().scan(limit, |left, batch| {
-        let batch = match batch {
-            Ok(_) if *left == 0 => None,
-            Ok(batch) => {
-                let rows = batch.num_rows().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= rows as u64;
-                Some(Ok(batch.slice(0, rows)))
-            }
-            Err(error) => Some(Err(error)),
-        };
-        futures::future::ready(batch)
+    futures::stream::try_unfold((rows, limit), |(mut rows, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(batch) = rows.try_next().await? else { return Ok(None) };
+        let taken = batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX));
+        Ok(Some((batch.slice(0, taken), (rows, left - taken as u64))))
     })
 }
 

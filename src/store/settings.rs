@@ -45,8 +45,10 @@ struct Known {
     /// What tables have told so far. An empty directory tells nothing, and nothing is concluded
     /// from that: another process may write to it first.
     told: Partial,
+    /// What the chain tells where nothing here does. It is no evidence about the tables of this store.
+    inherited: Partial,
     checked: HashSet<String>,
-    /// Whether all tables were asked once.
+    /// Whether all tables have been asked, of which there were some.
     searched: bool,
     warned: bool,
 }
@@ -56,7 +58,8 @@ struct Known {
 pub struct Partial {
     pub algorithm: Option<HashAlgorithm>,
     pub truncation: Option<Truncation>,
-    source: String,
+    algorithm_by: String,
+    truncation_by: String,
 }
 
 /// What tables were found to tell.
@@ -73,11 +76,11 @@ struct Evidence {
 
 impl Settings {
     pub fn from_options(options: &Options, features: Features) -> Result<Settings> {
-        let explicit = Partial {
-            algorithm: options.get(HASH_ALGORITHM)?.map(str::parse::<HashAlgorithm>).transpose()?,
-            truncation: options.get(HASH_TRUNCATION_LENGTH)?.map(parse_truncation).transpose()?,
-            source: "the options it was opened with".into(),
-        };
+        let explicit = Partial::new(
+            options.get(HASH_ALGORITHM)?.map(str::parse::<HashAlgorithm>).transpose()?,
+            options.get(HASH_TRUNCATION_LENGTH)?.map(parse_truncation).transpose()?,
+            "the options it was opened with".into(),
+        );
         Ok(Settings { explicit, features, known: Mutex::default() })
     }
 
@@ -91,8 +94,12 @@ impl Settings {
 
     /// What is known without looking into any table.
     pub fn known_so_far(&self) -> Partial {
+        self.with_explicit(&self.known().told)
+    }
+
+    fn with_explicit(&self, told: &Partial) -> Partial {
         let mut known = self.explicit.clone();
-        known.complete(&self.known().told);
+        known.complete(told);
         known
     }
 
@@ -103,31 +110,42 @@ impl Settings {
         let searched = self.known().searched;
         let enough =
             |told: &Partial| searched || told.is_complete() || (own_table && told.truncation.is_some());
-        let found = self.find(database, table, enough).await?;
-        self.known().searched = true;
-        let mut told = self.explicit.clone();
-        told.complete(&found.told);
+        Ok(self.with_explicit(&self.find(database, table, enough).await?.told))
+    }
+
+    /// What a store that is empty takes over from this one: what the options and tables tell, and, where
+    /// tables do not tell all, what is assumed to write to them; nothing is assumed of an empty store.
+    pub async fn to_inherit(&self, database: &Database) -> Result<Partial> {
+        let found = self.find(database, None, Partial::is_complete).await?;
+        let mut told = self.with_explicit(&found.told);
+        if told.is_complete() {
+            return Ok(told);
+        }
+        if found.definitions || found.unexplained.is_some() || found.unasked.is_some() {
+            let hash = self.resolve_for_write(database, None).await?;
+            let source = "what is assumed of its tables".to_owned();
+            told.complete(&Partial::of(hash, source));
+        }
         Ok(told)
     }
 
-    /// Whether nothing has to be assumed to write to `table`, or to a new one.
-    pub async fn decided(&self, database: &Database, table: Option<&Table>) -> Result<bool> {
-        let mut told = self.explicit.clone();
-        told.complete(&self.find(database, table, Partial::is_complete).await?.told);
-        Ok(told.is_complete())
+    /// Whether nothing has to be assumed, or learned from the chain, to read `table` or to write to it.
+    pub async fn decided(&self, database: &Database, table: Option<&Table>, writing: bool) -> Result<bool> {
+        let enough = |told: &Partial| told.is_complete() || (!writing && told.truncation.is_some());
+        let found = self.find(database, table, enough).await?;
+        Ok(enough(&self.with_explicit(&found.told)) || found.definitions || found.unexplained.is_some())
     }
 
-    /// Takes over what a store further down the chain tells, where nothing here tells otherwise.
-    pub fn inherit(&self, below: &Partial) {
-        self.known().told.complete(below);
+    /// Takes over what stores further down the chain tell, where nothing here tells otherwise.
+    pub fn inherit(&self, below: Partial) {
+        self.known().inherited = below;
     }
 
     /// The settings by which rows are written to `table`, or to a new one. Nothing is guessed where
     /// there are rows: rows hashed in another way would look changed, every one of them.
     pub async fn resolve_for_write(&self, database: &Database, table: Option<&Table>) -> Result<SampleHash> {
         let mut found = self.find(database, table, Partial::is_complete).await?;
-        let decided = (self.explicit.algorithm.is_some() || found.told.algorithm.is_some())
-            && (self.explicit.truncation.is_some() || found.told.truncation.is_some());
+        let decided = self.with_explicit(&found.told).is_complete();
         if let (false, Some(error)) = (decided, found.unasked.take()) {
             return Err(error);
         }
@@ -169,9 +187,7 @@ impl Settings {
 
     /// Notes that rows were written by `hash`, which the store stays with from now on.
     pub fn wrote(&self, hash: SampleHash) {
-        let source = "what was written through it".into();
-        let wrote = Partial { algorithm: Some(hash.algorithm), truncation: Some(hash.truncation), source };
-        self.known().told.complete(&wrote);
+        self.known().told.complete(&Partial::of(hash, "what was written through it".into()));
     }
 
     /// Refuses a table whose record, which needs no rows, says something else than `hash`.
@@ -182,11 +198,7 @@ impl Settings {
         schema: &Schema,
         hash: SampleHash,
     ) -> Result<()> {
-        let ours = Partial {
-            algorithm: Some(hash.algorithm),
-            truncation: Some(hash.truncation),
-            source: "this write".into(),
-        };
+        let ours = Partial::of(hash, "this write".into());
         match recorded(table, schema)? {
             Some(record) => agree(database, &ours, &record),
             None => Ok(()),
@@ -197,10 +209,9 @@ impl Settings {
         // Only Metaxy leaves its tables without a record.
         let by_metaxy = found.definitions || found.unexplained.is_some();
         let default = if by_metaxy { METAXY_DEFAULT } else { HashAlgorithm::default() };
-        SampleHash::new(
-            self.explicit.algorithm.or(found.told.algorithm).unwrap_or(default),
-            self.explicit.truncation.or(found.told.truncation).unwrap_or_default(),
-        )
+        let mut told = self.with_explicit(&found.told);
+        told.complete(&self.known().inherited);
+        SampleHash::new(told.algorithm.unwrap_or(default), told.truncation.unwrap_or_default())
     }
 
     /// Asks the feature's own table first, then what was told before, then the other tables, until
@@ -216,7 +227,7 @@ impl Settings {
             None => Evidence::default(),
         };
         found.told.complete(&self.known().told);
-        if !enough(&found.told) {
+        if !enough(&self.with_explicit(&found.told)) {
             self.search(database, &mut found, enough).await?;
         }
         agree(database, &self.explicit, &found.told)?;
@@ -251,8 +262,8 @@ impl Settings {
         let (definitions, features): (Vec<_>, Vec<_>) =
             database.tables().await?.into_iter().partition(|name| name.starts_with(SYSTEM_TABLE_PREFIX));
         for name in features.iter().chain(&definitions) {
-            if enough(&found.told) {
-                break;
+            if enough(&self.with_explicit(&found.told)) {
+                return Ok(());
             }
             let asked = match database.open(name).await {
                 Ok(Some(table)) => self.of_table(&table).await,
@@ -275,6 +286,8 @@ impl Settings {
                 found.unexplained = other.unexplained;
             }
         }
+        // An empty store may be begun by anybody, and what could not be asked may answer later.
+        self.known().searched = found.unasked.is_none() && !(features.is_empty() && definitions.is_empty());
         Ok(())
     }
 
@@ -298,19 +311,26 @@ impl Settings {
 }
 
 impl Partial {
+    fn new(algorithm: Option<HashAlgorithm>, truncation: Option<Truncation>, by: String) -> Partial {
+        Partial { algorithm, truncation, algorithm_by: by.clone(), truncation_by: by }
+    }
+
+    fn of(hash: SampleHash, by: String) -> Partial {
+        Partial::new(Some(hash.algorithm), Some(hash.truncation), by)
+    }
+
     pub fn is_complete(&self) -> bool {
         self.algorithm.is_some() && self.truncation.is_some()
     }
 
     /// Takes from `other` what is unknown here.
     pub fn complete(&mut self, other: &Partial) {
-        if (self.algorithm.is_none() && other.algorithm.is_some())
-            || (self.truncation.is_none() && other.truncation.is_some())
-        {
-            self.source.clone_from(&other.source);
+        if self.algorithm.is_none() {
+            (self.algorithm, self.algorithm_by) = (other.algorithm, other.algorithm_by.clone());
         }
-        self.algorithm = self.algorithm.or(other.algorithm);
-        self.truncation = self.truncation.or(other.truncation);
+        if self.truncation.is_none() {
+            (self.truncation, self.truncation_by) = (other.truncation, other.truncation_by.clone());
+        }
     }
 }
 
@@ -352,24 +372,25 @@ fn agree_unless(
     other: &Partial,
     message: impl Fn(String, String, String) -> String,
 ) -> Result<()> {
-    let differ = |option: &'static str, one_says: String, other_says: String| {
-        let says = |value: &str, of: &Partial| format!("{option}={value} by {}", of.source);
-        let theirs = format!("{option}={other_says}");
-        let message = message(says(&one_says, one), says(&other_says, other), theirs);
-        Err(Error::new(Status::SchemaMismatch, message)
+    let differ = |option: &'static str, one: (String, &str), other: (String, &str)| {
+        let says = |(value, by): &(String, &str)| format!("{option}={value} by {by}");
+        let theirs = format!("{option}={}", other.0);
+        Err(Error::new(Status::SchemaMismatch, message(says(&one), says(&other), theirs))
             .with("option", option)
-            .with("expected", one_says)
-            .with("found", other_says))
+            .with("expected", one.0)
+            .with("found", other.0))
     };
-    if let (Some(one), Some(other)) = (one.algorithm, other.algorithm)
-        && one != other
+    if let (Some(ours), Some(theirs)) = (one.algorithm, other.algorithm)
+        && ours != theirs
     {
-        return differ(HASH_ALGORITHM, one.name().into(), other.name().into());
+        let (ours, theirs) = (ours.name().to_owned(), theirs.name().to_owned());
+        return differ(HASH_ALGORITHM, (ours, &one.algorithm_by), (theirs, &other.algorithm_by));
     }
-    if let (Some(one), Some(other)) = (one.truncation, other.truncation)
-        && one != other
+    if let (Some(ours), Some(theirs)) = (one.truncation, other.truncation)
+        && ours != theirs
     {
-        return differ(HASH_TRUNCATION_LENGTH, length(one), length(other));
+        let (ours, theirs) = (length(ours), length(theirs));
+        return differ(HASH_TRUNCATION_LENGTH, (ours, &one.truncation_by), (theirs, &other.truncation_by));
     }
     Ok(())
 }
@@ -398,11 +419,11 @@ fn recorded(table: &str, schema: &Schema) -> Result<Option<Partial>> {
         )
         .with("table", table)
     };
-    Ok(Some(Partial {
-        algorithm: Some(algorithm.parse::<HashAlgorithm>().map_err(|_| unreadable())?),
-        truncation: Some(parse_truncation(truncation).map_err(|_| unreadable())?),
-        source: format!("the record in its table {table}"),
-    }))
+    Ok(Some(Partial::new(
+        Some(algorithm.parse::<HashAlgorithm>().map_err(|_| unreadable())?),
+        Some(parse_truncation(truncation).map_err(|_| unreadable())?),
+        format!("the record in its table {table}"),
+    )))
 }
 
 /// What `table` alone tells, as the options spell it: the algorithm and the truncation.
@@ -453,7 +474,7 @@ async fn inferred(table: &Table, members: Option<Vec<String>>) -> Result<Evidenc
     };
     let source = format!("the rows of its table {}", table.name());
     Ok(Evidence {
-        told: Partial { algorithm, truncation: truncation.map(canonical), source },
+        told: Partial::new(algorithm, truncation.map(canonical), source),
         unexplained: algorithm.is_none().then(|| table.name().to_owned()),
         ..Evidence::default()
     })
