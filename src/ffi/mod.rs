@@ -25,6 +25,7 @@ pub mod catalog;
 pub mod chain;
 pub mod config;
 pub mod context;
+pub mod drop;
 pub mod error;
 mod export;
 mod guard;

@@ -15,6 +15,7 @@ mod conform;
 mod current;
 mod define;
 mod describe;
+mod drop;
 mod filter;
 mod find;
 mod identity;

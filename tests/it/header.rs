@@ -25,6 +25,7 @@ const PARTS: &[&str] = &[
     "writer",
     "buffered_writer",
     "maintain",
+    "drop",
     "config",
     "log",
 ];
