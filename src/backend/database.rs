@@ -30,6 +30,17 @@ use crate::log::{self, Level};
 /// How often a table that is dropped while it is being opened is looked for again.
 const LOOKS: u32 = 20;
 
+/// What a database is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Its directory is made if it is missing.
+    Write,
+    /// A missing directory is an error.
+    Read,
+    /// A missing directory is one without tables, as long as it is missing.
+    ReadOnceThere,
+}
+
 /// A LanceDB database, connected on first use.
 pub struct Database {
     location: Location,
@@ -53,15 +64,14 @@ pub(super) struct Storage {
 }
 
 impl Database {
-    /// Prepares the database at `location`. For writing, its directory is made if it is missing;
-    /// else a missing directory is an error.
     pub fn new(
         location: Location,
         display: &str,
         cache_bytes: u64,
-        writable: bool,
+        mode: Mode,
         durability: Durability,
     ) -> Result<Database> {
+        let writable = mode == Mode::Write;
         // What only reads has nothing to flush, and reads faster by Lance's short cuts.
         let durability = if writable { durability } else { Durability::Process };
         let (root, session) = match &location {
@@ -71,7 +81,7 @@ impl Database {
                     Durability::Disk => flushed_url(path)?,
                 };
                 let session = session::shared(cache_bytes)?;
-                prepare_directory(path, writable, durability)?;
+                prepare_directory(path, mode, durability)?;
                 (root.trim_end_matches('/').to_owned(), session)
             }
             Location::Memory if durability == Durability::Disk => {
@@ -193,6 +203,10 @@ impl Database {
 
     /// The names of all tables, sorted.
     pub async fn tables(&self) -> Result<Vec<String>> {
+        // Connecting would make it.
+        if self.location.directory().is_some_and(|directory| matches!(directory.try_exists(), Ok(false))) {
+            return Ok(Vec::new());
+        }
         let connection = self.connection().await?;
         let mut names: Vec<String> =
             connection.list_tables(&[], ListingOptions::default()).try_collect().await.map_err(|cause| {
@@ -295,11 +309,11 @@ impl Database {
     }
 }
 
-fn prepare_directory(path: &Path, writable: bool, durability: Durability) -> Result<()> {
+fn prepare_directory(path: &Path, mode: Mode, durability: Durability) -> Result<()> {
     let shown = path.display();
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => {
-            if writable {
+            if mode == Mode::Write {
                 remove_leftovers_now(path);
             }
             return Ok(());
@@ -308,7 +322,10 @@ fn prepare_directory(path: &Path, writable: bool, durability: Durability) -> Res
             let message = format!("{shown} is not a directory; a store needs one of its own");
             return Err(Error::new(Status::Io, message).with("uri", shown));
         }
-        Err(_) if writable => {}
+        Err(_) if mode == Mode::Write => {}
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && mode == Mode::ReadOnceThere => {
+            return Ok(());
+        }
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
             let message =
                 format!("there is no directory {shown}; opening the store with mode=write would create it");

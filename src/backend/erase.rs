@@ -146,7 +146,7 @@ mod tests {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
     use super::*;
-    use crate::backend::{Durability, Extent, Location, Scan};
+    use crate::backend::{Durability, Extent, Location, Mode, Scan};
 
     const NAME: &str = "t";
 
@@ -184,7 +184,8 @@ mod tests {
     fn with_rows<F: Future<Output = ()>>(test: impl FnOnce(Arc<Database>) -> F) {
         let directory = tempfile::tempdir().unwrap();
         let location = Location::parse(directory.path().to_str().unwrap()).unwrap();
-        let database = Arc::new(Database::new(location, "test", 1 << 20, true, Durability::Process).unwrap());
+        let database =
+            Arc::new(Database::new(location, "test", 1 << 20, Mode::Write, Durability::Process).unwrap());
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             append(&database, 0..5).await;
             append(&database, 5..10).await;

@@ -22,7 +22,7 @@ mod statistics;
 mod table;
 mod table_lock;
 
-pub use database::{Database, unusable_column_name};
+pub use database::{Database, Mode, unusable_column_name};
 pub use durable::Durability;
 pub use erase::Erased;
 pub use location::{Location, mask};

@@ -38,20 +38,6 @@ impl Config {
         Ok(())
     }
 
-    /// The names below `name`, depth first, each once.
-    pub(super) fn below(&self, name: &str) -> Result<Vec<String>> {
-        let mut below: Vec<String> = Vec::new();
-        let mut next = self.fallbacks_of(name)?;
-        next.reverse();
-        while let Some(name) = next.pop() {
-            if !below.contains(&name) {
-                next.extend(self.fallbacks_of(&name)?.into_iter().rev());
-                below.push(name);
-            }
-        }
-        Ok(below)
-    }
-
     fn reach(&self, name: &str) -> Result<Reach> {
         let mut reach = BTreeMap::new();
         let mut next = vec![name.to_owned()];

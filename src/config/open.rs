@@ -25,16 +25,14 @@ impl Config {
     pub fn open_store(&self, name: Option<&str>, options: &Options, call: &Call) -> Result<Store> {
         let name = name.map_or_else(|| self.default_store(), |name| Ok(name.to_owned()))?;
         self.check_chain(&name)?;
-        let mut below = options.without(&OF_ONE_STORE);
-        below.set(MODE, Some("read"))?;
+        let below = options.without(&OF_ONE_STORE);
         let fallbacks = self.fallbacks(&name, &below, &mut BTreeMap::new())?;
         let options = options.clone().or(&self.project_option()?);
-        self.open_one(&name, fallbacks, options, call)
+        self.open_one(Store::open_chain, &name, fallbacks, options, call)
     }
 
-    /// The stores below `name` in the order of asking, each once; `shared` has those that occurred
-    /// before. Those further down are among them because a store that is not there yet, such as a
-    /// directory that nobody has written to, does not lead on to them.
+    /// The fallback stores of `name`; `shared` has those that occurred before, so that two that fall
+    /// back to one share it.
     pub(super) fn fallbacks(
         &self,
         name: &str,
@@ -42,7 +40,7 @@ impl Config {
         shared: &mut BTreeMap<String, Fallback>,
     ) -> Result<Vec<Fallback>> {
         let mut fallbacks = Vec::new();
-        for name in self.below(name)? {
+        for name in self.fallbacks_of(name)? {
             if let Some(fallback) = shared.get(&name) {
                 fallbacks.push(fallback.clone());
                 continue;
@@ -52,7 +50,10 @@ impl Config {
                 self.store_settings(&name).map_or_else(|_| String::new(), |settings| mask(&settings.uri));
             let fallback = Fallback::lazy(Some(&name), uri, {
                 let (config, name, options) = (self.clone(), name.clone(), options.clone());
-                move || config.open_one(&name, below.clone(), options.clone(), &Call::default())
+                move || {
+                    let (below, options) = (below.clone(), options.clone());
+                    config.open_one(Store::open_below, &name, below, options, &Call::default())
+                }
             });
             shared.insert(name, fallback.clone());
             fallbacks.push(fallback);
@@ -60,7 +61,14 @@ impl Config {
         Ok(fallbacks)
     }
 
-    fn open_one(&self, name: &str, below: Vec<Fallback>, options: Options, call: &Call) -> Result<Store> {
+    fn open_one(
+        &self,
+        open: impl Fn(&str, Vec<Fallback>, &Options, &Call) -> Result<Store>,
+        name: &str,
+        below: Vec<Fallback>,
+        options: Options,
+        call: &Call,
+    ) -> Result<Store> {
         let settings = self.store_settings(name)?;
         let mut configured = Options::new();
         configured.set(NAME, Some(name))?;
@@ -68,7 +76,7 @@ impl Config {
         configured.set(HASH_TRUNCATION_LENGTH, Some(&self.truncation()?))?;
         // The one place where `settings.connect` goes on from here. A directory needs none of it, and
         // what is not a directory is refused by its scheme.
-        Store::open_chain(&settings.uri, below, &options.or(&configured), call).map_err(|error| {
+        open(&settings.uri, below, &options.or(&configured), call).map_err(|error| {
             error.reworded(|message| format!("the store {name}: {message}")).with("store", name)
         })
     }

@@ -10,7 +10,7 @@ use super::maintain::Upkeep;
 use super::options::{CACHE_BYTES, DURABILITY, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
 use super::runtime::Runtime;
 use super::settings::Settings;
-use crate::backend::{Database, Durability, Location, mask};
+use crate::backend::{Database, Durability, Location, Mode, mask};
 use crate::error::{Error, Result, Status};
 use crate::feature::{Graph, check_project_name};
 use crate::log::{self, Level};
@@ -47,10 +47,30 @@ impl Store {
 
     /// As [`Store::open`], for a store that looks further in `fallbacks`, in their order.
     pub fn open_chain(uri: &str, fallbacks: Vec<Fallback>, options: &Options, call: &Call) -> Result<Store> {
+        let mode = match options.get(MODE)? {
+            Some("read") => Mode::Read,
+            _ => Mode::Write,
+        };
+        Store::open_as(mode, uri, fallbacks, options, call)
+    }
+
+    /// As [`Store::open_chain`], for a store that others fall back to: it is only read, and a directory
+    /// that nobody has written to yet is a store without tables.
+    pub fn open_below(uri: &str, fallbacks: Vec<Fallback>, options: &Options, call: &Call) -> Result<Store> {
+        Store::open_as(Mode::ReadOnceThere, uri, fallbacks, options, call)
+    }
+
+    fn open_as(
+        mode: Mode,
+        uri: &str,
+        fallbacks: Vec<Fallback>,
+        options: &Options,
+        call: &Call,
+    ) -> Result<Store> {
         call.check()?;
         options.check_scope("open")?;
         let location = Location::parse(uri)?;
-        let writable = options.get(MODE)? != Some("read");
+        let writable = mode == Mode::Write;
         let (name, uri) = (options.get(NAME)?.map(str::to_owned), mask(uri));
         let display = display(name.as_deref(), &uri);
         let project = options.get(PROJECT)?.map(str::to_owned);
@@ -73,7 +93,7 @@ impl Store {
         let upkeep = Upkeep::from_options(options)?;
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
-        let database = Database::new(location, &display, cache_bytes, writable, durability)?;
+        let database = Database::new(location, &display, cache_bytes, mode, durability)?;
         log::emit(Level::Info, || {
             format!("opened {display} for {}", if writable { "writing" } else { "reading" })
         });

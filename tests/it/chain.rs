@@ -373,22 +373,22 @@ fn a_fallback_is_opened_when_it_is_needed_and_stays_open() {
     let count = opened.clone();
     let opener = move || {
         *count.lock().unwrap() += 1;
-        Store::open(prod.to_str().unwrap(), &options(&[("mode", "read")]), &Call::default())
+        Store::open_below(prod.to_str().unwrap(), Vec::new(), &options(&[]), &Call::default())
     };
-    let chain = vec![Fallback::lazy("prod".to_owned(), opener)];
+    let chain = vec![Fallback::lazy(Some("prod"), at("prod").display().to_string(), opener)];
     let dev = Store::open_chain(at("dev").to_str().unwrap(), chain, &options(&[]), &Call::default()).unwrap();
     dev.define(&root("r/a", &["x"])).unwrap();
     assert_eq!(*opened.lock().unwrap(), 0);
-    // There is no such directory yet, which is as good as no table.
+    // There is no such directory yet, which is as good as no table; reading does not make it.
     assert_eq!(failure(read(&dev, "r/a", &ReadRequest::default())).status(), Status::NotFound);
+    assert!(!at("prod").exists());
     let prod = open(&at("prod"), &[]);
     prod.define(&root("r/a", &["x"])).unwrap();
     write(&prod, "r/a", &[samples(&["p"])], &[]).unwrap();
-    let before = *opened.lock().unwrap();
     for _ in 0..3 {
         assert_eq!(ids(&dev, &ReadRequest::default()), ["p"]);
     }
-    assert_eq!(*opened.lock().unwrap(), before + 1);
+    assert_eq!(*opened.lock().unwrap(), 1);
     write(&dev, "r/a", &[samples(&["d"])], &[]).unwrap();
     assert_eq!(ids(&dev, &ReadRequest::default()), ["d"]);
 }
@@ -428,4 +428,157 @@ fn a_project_guards_its_store() {
     anyone.define(theirs).unwrap();
     write(&anyone, "r/a", &[samples(&["b"])], &[]).unwrap();
     assert_eq!(ids(&ours, &ReadRequest::default()), ["a", "b"]);
+}
+
+#[test]
+fn what_is_hidden_here_does_not_bring_back_what_a_fallback_hides() {
+    let chain = chain("rows");
+    write(&chain.prod, "r/a", &[samples(&["p1", "p2"])], &[]).unwrap();
+    write(&chain.stag, "r/a", &[samples(&["p1"])], &[]).unwrap();
+    assert_eq!(ids(&chain.dev, &ReadRequest::default()), ["p1"]);
+    write(&chain.dev, "r/a", &[tombstones(&["p1"])], &[]).unwrap();
+    assert_eq!(ids(&chain.dev, &ReadRequest::default()), Vec::<String>::new());
+}
+
+#[test]
+fn filters_do_not_change_who_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let prod = open(&at("prod"), &[("name", "prod")]);
+    let stag = open_chain(&at("stag"), &[&prod], &[("name", "stag")]);
+    let other = open(&at("other"), &[("name", "other")]);
+    let dev = open_chain(&at("dev"), &[&stag, &other], &[("name", "dev"), ("fallback.missing", "merge")]);
+    for store in [&dev, &stag, &prod] {
+        store.define(&root("r/a", &["x"])).unwrap();
+    }
+    write(&prod, "r/a", &[samples(&["x"])], &[]).unwrap();
+    write(&stag, "r/a", &[samples(&["y"])], &[]).unwrap();
+    let filtered = ReadRequest { filters: vec!["id = 'x'".to_owned()], ..ReadRequest::default() };
+    assert_eq!(ids(&dev, &ReadRequest::default()), ["y"]);
+    assert_eq!(ids(&dev, &filtered), Vec::<String>::new());
+}
+
+#[test]
+fn a_store_that_two_ways_lead_to_counts_both_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let prod = open(&at("prod"), &[]);
+    let last = open(&at("last"), &[]);
+    let one = open_chain(&at("one"), &[&prod], &[]);
+    let two = open_chain(&at("two"), &[&prod, &last], &[]);
+    let dev = open_chain(&at("dev"), &[&one, &two], &[("fallback.missing", "merge")]);
+    for store in [&dev, &prod, &last] {
+        store.define(&root("r/a", &["x"])).unwrap();
+    }
+    write(&prod, "r/a", &[samples(&["p"])], &[]).unwrap();
+    write(&last, "r/a", &[samples(&["z"])], &[]).unwrap();
+    assert_eq!(ids(&dev, &ReadRequest::default()), ["p"]);
+}
+
+#[test]
+fn an_outdated_table_with_other_columns_does_not_spoil_production() {
+    let chain = chain("rows");
+    let with = |number: arrow::array::ArrayRef| {
+        batch(vec![
+            ("id", text(&["a"])),
+            ("n", number),
+            ("metaxy_provenance_by_field", by_field(&["x"], &["a"])),
+        ])
+    };
+    let older = r#"{"key": "r/a", "id_columns": ["id"], "fields": [{"key": "x", "code_version": "0"}]}"#;
+    chain.dev.define(older).unwrap();
+    write(&chain.dev, "r/a", &[with(text(&["many"]))], &[]).unwrap();
+    chain.dev.define(&root("r/a", &["x"])).unwrap();
+    write(&chain.prod, "r/a", &[with(Arc::new(arrow::array::Int64Array::from(vec![7])))], &[]).unwrap();
+    let found = rows(&read(&chain.dev, "r/a", &ReadRequest::default()).unwrap());
+    assert_eq!(found[0]["n"], 7);
+    for sample_history in [false, true] {
+        let filters = vec!["n >= 7".to_owned()];
+        let request = ReadRequest { filters, sample_history, ..ReadRequest::default() };
+        assert_eq!(ids(&chain.dev, &request), ["a"]);
+    }
+    // A column that only the table without rows has is null.
+    let request = ReadRequest { filters: vec!["n = 'x'".to_owned()], ..ReadRequest::default() };
+    assert_eq!(failure(read(&chain.dev, "r/a", &request)).status(), Status::InvalidArgument);
+}
+
+#[test]
+fn rows_count_also_where_nothing_that_is_asked_for_is_theirs() {
+    let chain = chain("merge");
+    let wide = batch(vec![
+        ("id", text(&["d"])),
+        ("extra", text(&["x"])),
+        ("metaxy_provenance_by_field", by_field(&["x"], &["d"])),
+    ]);
+    write(&chain.dev, "r/a", &[wide], &[]).unwrap();
+    write(&chain.prod, "r/a", &[samples(&["p", "d"])], &[]).unwrap();
+    let request = ReadRequest { columns: Some(vec!["extra".to_owned()]), ..ReadRequest::default() };
+    assert_eq!(column(&read(&chain.dev, "r/a", &request).unwrap(), "extra"), ["null", "x"]);
+}
+
+#[test]
+fn a_history_is_deleted_in_every_store_of_the_chain() {
+    let chain = chain("rows");
+    let call = Call::default();
+    let older = r#"{"key": "r/a", "id_columns": ["id"], "fields": [{"key": "x", "code_version": "0"}]}"#;
+    chain.dev.define(older).unwrap();
+    write(&chain.dev, "r/a", &[samples(&["a"])], &[]).unwrap();
+    chain.dev.define(&root("r/a", &["x"])).unwrap();
+    write(&chain.prod, "r/a", &[samples(&["a", "b"])], &[]).unwrap();
+    assert_eq!(ids(&chain.dev, &ReadRequest::default()), ["a", "b"]);
+    let filters = vec!["id = 'a'".to_owned()];
+    let request = ReadRequest { filters, feature_history: true, ..ReadRequest::default() };
+    let options = options(&[]);
+    let delete = chain.dev.delete("r/a", &request, &options, &call);
+    assert_eq!(chain.dev.runtime().block_on(delete).unwrap(), 2);
+    assert_eq!(ids(&chain.dev, &ReadRequest::default()), ["b"]);
+}
+
+#[test]
+fn nothing_is_concluded_from_a_store_that_was_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let stag = open(&at("stag"), &[]);
+    let dev =
+        open_chain(&at("dev"), &[&stag], &[("fallback.on_unavailable", "next"), ("hash.algorithm", "md5")]);
+    dev.define(&root("r/a", &["x"])).unwrap();
+    std::fs::remove_dir(at("stag")).unwrap();
+    std::fs::write(at("stag"), "no directory").unwrap();
+    assert_eq!(failure(read(&dev, "r/a", &ReadRequest::default())).status(), Status::Unavailable);
+    write(&dev, "r/a", &[samples(&["a"])], &[("write.duplicates", "error")]).unwrap();
+    let options = options(&[("delete.all", "true")]);
+    let dev = open_chain(
+        &at("dev"),
+        &[&stag],
+        &[("fallback.on_unavailable", "next"), ("fallback.missing", "merge")],
+    );
+    dev.define(&root("r/a", &["x"])).unwrap();
+    let (request, call) = (ReadRequest::default(), Call::default());
+    let delete = dev.delete("r/a", &request, &options, &call);
+    assert_eq!(failure(dev.runtime().block_on(delete)).status(), Status::Unavailable);
+    assert_eq!(ids(&dev, &ReadRequest::default()), ["a"]);
+}
+
+#[test]
+fn a_disagreement_names_the_stores_that_said_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let written = |name: &str, algorithm: &str| {
+        let store = open(&at(name), &[("name", name), ("hash.algorithm", algorithm)]);
+        store.define(&root("r/b", &["x"])).unwrap();
+        write(&store, "r/b", &[samples(&["q"])], &[]).unwrap();
+        open(&at(name), &[("name", name)])
+    };
+    let (one, two) = (written("one", "md5"), written("two", "sha256"));
+    let dev = open_chain(&at("dev"), &[&one, &two], &[("name", "dev")]);
+    dev.define(&root("r/a", &["x"])).unwrap();
+    let error = failure(read(&dev, "r/a", &ReadRequest::default()));
+    for part in ["[one]", "md5", "[two]", "sha256"] {
+        assert!(error.message().contains(part), "{error}");
+    }
+    assert!(!error.message().contains("[dev]"), "{error}");
+    // What is known when the chain is opened is compared then, siblings too.
+    let fallbacks = vec![Fallback::from(one), Fallback::from(two)];
+    let opened = Store::open_chain(at("new").to_str().unwrap(), fallbacks, &options(&[]), &Call::default());
+    assert!(failure(opened.map(|_| ())).message().contains("md5"));
 }

@@ -95,7 +95,7 @@ fn reads_go_down_the_configured_chain() {
     let visited: Vec<_> =
         served.visits().iter().map(|visit| (visit.name.as_deref(), visit.outcome.name())).collect();
     // Staging is not there yet, which ends nothing.
-    assert_eq!(visited, [(Some("dev"), "absent"), (None, "absent"), (Some("prod"), "served")]);
+    assert_eq!(visited, [(Some("dev"), "absent"), (Some("staging"), "absent"), (Some("prod"), "served")]);
     // What is written in between later is seen through stores that are open already.
     write(&project.open(Some("staging"), &[], &[]).unwrap(), FEATURE, &[samples(&["s"])], &[]).unwrap();
     assert_eq!(ids(&dev), ["s"]);
