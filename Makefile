@@ -15,8 +15,9 @@ SONAME := libmetaxy.so.$(shell sed -n 's/^version = "\([0-9]*\.[0-9]*\)\..*/\1/p
 
 ROWS ?= 1000000
 STREAM_ROWS ?= 10000000
+KILLS ?= 1000
 
-.PHONY: help demo test bench build release header fmt lint clean rust build-tools test-tools
+.PHONY: help demo test kill-test bench build release header fmt lint clean rust build-tools test-tools
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ demo: build ## build, then run examples/c/quickstart.c on build/demo
 
 test: build test-tools ## every test; installs the tools they need
 	cargo test
+
+kill-test: build test-tools ## kill a thousand writers, one at a time and three at a time
+	METAXY_KILLS=$(KILLS) cargo test --test it -- --nocapture processes::what_killed
 
 bench: release test-tools ## time this library, Python Metaxy and raw Lance; fills docs/benchmarks.md
 	@mkdir -p build/release
@@ -90,9 +94,9 @@ build-tools:
 	@$(call install,$(call has,cc,gcc libc6-dev) $(call has,protoc,protobuf-compiler) \
 	    $(call unless,test -e /usr/include/google/protobuf/empty.proto -o -e /usr/local/include/google/protobuf/empty.proto,libprotobuf-dev))
 
-test-tools: ## install what the tests need: valgrind, g++, Python Metaxy
+test-tools: ## install what the tests need: valgrind, strace, g++, Python Metaxy
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
-	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) \
+	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 	@cmp -s tests/interop/requirements.txt $(METAXY_CACHE)/python/requirements.txt || { \
 	    echo "Installing Python Metaxy into $(METAXY_CACHE)/python"; \

@@ -1410,6 +1410,28 @@ MetaxyStatus metaxy_store_purge(const MetaxyStore *store,
                                 MetaxyError **error);
 
 /**
+ * Drops a feature: its table with all rows and their history. Fallback stores keep theirs, and a feature without a
+ * table is no error.
+ *
+ * It waits for the commits that are being made to the feature, by any process; when `context` ends that, nothing was
+ * dropped. A write that is under way fails with `METAXY_CONFLICT`, one that begins afterwards makes a new table; a
+ * stream that is reading the feature may fail with `METAXY_CONFLICT`. The feature need not be defined.
+ *
+ * `feature`, `options` and `context` are borrowed for the call; the latter two may be NULL. `dropped` receives 1 if
+ * there was a table, else 0. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`,
+ * `METAXY_INVALID_STATE` in a store that is closed or open for reading, `METAXY_UNSUPPORTED` for a table of Metaxy
+ * itself, `METAXY_PERMISSION`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_drop(const MetaxyStore *store,
+                               const char *feature,
+                               const MetaxyOptions *options,
+                               const MetaxyContext *context,
+                               int32_t *dropped,
+                               MetaxyError **error);
+
+/**
  * Loads the configuration in the file `path`; if that is NULL, in the file that the environment variable
  * `METAXY_CONFIG` names, else in the nearest `metaxy.toml` or `pyproject.toml` with `[tool.metaxy]`, in the working
  * directory or above it. If there is none, the environment may still configure stores.

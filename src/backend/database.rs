@@ -1,9 +1,9 @@
 //! A database: the directory that holds one table per feature.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::Schema;
 use futures::{FutureExt, TryStreamExt};
@@ -13,13 +13,22 @@ use lancedb::listing::ListingOptions;
 use lancedb::{Connection, Session};
 use object_store::path::Path as ObjectPath;
 use tokio::sync::OnceCell;
+use url::Url;
 
+use super::drop::remove_leftovers_now;
+use super::durable::{self, Durability};
 use super::failure::{from_io, from_lancedb};
+use super::life::{InMemory, Life};
 use super::location::Location;
+use super::manifests::VERSIONS;
+use super::recover::Damage;
 use super::session;
 use super::table::Table;
 use crate::error::{Error, Result, Status};
 use crate::log::{self, Level};
+
+/// How often a table that is dropped while it is being opened is looked for again.
+const LOOKS: u32 = 20;
 
 /// A LanceDB database, connected on first use.
 pub struct Database {
@@ -28,6 +37,9 @@ pub struct Database {
     root: String,
     /// What messages call the database; holds no secret.
     display: String,
+    writable: bool,
+    durability: Durability,
+    in_memory: Mutex<HashMap<String, Arc<InMemory>>>,
     session: Arc<Session>,
     connection: OnceCell<Connection>,
     storage: OnceCell<Storage>,
@@ -41,15 +53,30 @@ pub(super) struct Storage {
 }
 
 impl Database {
-    /// Prepares the database at `location`; with `create` its directory is made if it is missing,
-    /// without it a missing directory is an error.
-    pub fn new(location: Location, display: &str, cache_bytes: u64, create: bool) -> Result<Database> {
+    /// Prepares the database at `location`. For writing, its directory is made if it is missing;
+    /// else a missing directory is an error.
+    pub fn new(
+        location: Location,
+        display: &str,
+        cache_bytes: u64,
+        writable: bool,
+        durability: Durability,
+    ) -> Result<Database> {
+        // What only reads has nothing to flush, and reads faster by Lance's short cuts.
+        let durability = if writable { durability } else { Durability::Process };
         let (root, session) = match &location {
             Location::Directory(path) => {
-                let root = utf8(path)?.trim_end_matches('/').to_owned();
+                let root = match durability {
+                    Durability::Process => utf8(path)?.to_owned(),
+                    Durability::Disk => flushed_url(path)?,
+                };
                 let session = session::shared(cache_bytes)?;
-                prepare_directory(path, create)?;
-                (root, session)
+                prepare_directory(path, writable, durability)?;
+                (root.trim_end_matches('/').to_owned(), session)
+            }
+            Location::Memory if durability == Durability::Disk => {
+                let message = "a store in memory has no disk to keep anything on; leave durability=disk out";
+                return Err(Error::invalid(message).with("option", "durability"));
             }
             // Its own session, or two stores would meet in the registry of a shared one.
             Location::Memory => ("memory://metaxy".to_owned(), session::private(cache_bytes)),
@@ -58,22 +85,60 @@ impl Database {
             location,
             root,
             display: display.to_owned(),
+            writable,
+            durability,
+            in_memory: Mutex::default(),
             session,
             connection: OnceCell::new(),
             storage: OnceCell::new(),
         })
     }
 
-    /// Opens the newest version of `table` without a pin; `None` when there is none.
+    /// Opens the newest version of `table`; `None` when there is none. If a crash of the machine has
+    /// damaged that, and the database is open for writing, the version before is brought back.
+    ///
+    /// A write through a handle that another process has overtaken could bring an older table back
+    /// over a newer one, so nothing here keeps tables open.
+    ///
+    /// The version stays until the table and all its streams are dropped.
+    pub async fn open(&self, table: &str) -> Result<Option<Table>> {
+        let mut opened = self.open_pinned(table).await;
+        // Twice, because somebody else may have brought it back since: then nothing looks damaged.
+        for _ in 0..2 {
+            let Some(directory) = self.table_directory(table).filter(|_| opened.is_err()) else { break };
+            match Damage::of(&directory) {
+                Some(damage) if self.writable && damage.can_be_undone() => self.recover(table).await?,
+                Some(_) => break,
+                None => {}
+            }
+            opened = self.open_pinned(table).await;
+        }
+        opened
+    }
+
+    /// Opens the newest version of `table` without a pin; `None` when there is none. Damage stays.
     pub(super) async fn open_newest(&self, table: &str) -> Result<Option<Table>> {
-        if let Some(directory) = self.table_directory(table) {
-            // Saves the connection for the common question about a table that is not there.
-            match directory.try_exists() {
-                Ok(true) => {}
-                Ok(false) => return Ok(None),
-                Err(cause) => return Err(self.forbidden(table, &cause)),
+        for _ in 0..LOOKS {
+            let Some(life) = self.life(table).await? else { return Ok(None) };
+            let opened = self.open_in(&life, table).await;
+            if !life.is_over() {
+                return opened;
             }
         }
+        let message = format!("{}: it was dropped {LOOKS} times meanwhile; try again", self.opening(table));
+        Err(Error::new(Status::Conflict, message).with("store", &self.display).with("table", table))
+    }
+
+    /// The life that `table` is in; nothing where there is certainly no table.
+    async fn life(&self, table: &str) -> Result<Option<Life>> {
+        match self.table_directory(table) {
+            // Saves the connection for the common question about a table that is not there.
+            Some(directory) => Life::of_directory(directory).map_err(|cause| self.forbidden(table, &cause)),
+            None => Ok(Some(Life::in_memory(self.in_memory(table)).await)),
+        }
+    }
+
+    async fn open_in(&self, life: &Life, table: &str) -> Result<Option<Table>> {
         let connection = self.connection().await?;
         // Lance panics on some damaged files; that must not take the store with it.
         let opened = AssertUnwindSafe(connection.open_table(table).execute()).catch_unwind().await;
@@ -100,7 +165,7 @@ impl Database {
             let error = Error::new(Status::Unsupported, format!("{}: {reason}", self.opening(table)));
             return Err(error.with("store", &self.display).with("table", table));
         }
-        let opened = Table::new(dataset, table, &self.display);
+        let opened = Table::new(dataset, table, &self.display, life.clone());
         log::emit(Level::Debug, || {
             format!("opened version {} of the table {table} of {}", opened.version(), self.display)
         });
@@ -146,6 +211,20 @@ impl Database {
         &self.location
     }
 
+    pub(super) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    pub(super) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// What is kept about `table` in a store in memory.
+    pub(super) fn in_memory(&self, table: &str) -> Arc<InMemory> {
+        let mut tables = self.in_memory.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tables.entry(table.to_owned()).or_default().clone()
+    }
+
     pub(super) fn session(&self) -> &Arc<Session> {
         &self.session
     }
@@ -178,7 +257,7 @@ impl Database {
             .await
     }
 
-    async fn connection(&self) -> Result<&Connection> {
+    pub(super) async fn connection(&self) -> Result<&Connection> {
         // Held before the first table is made: a store in memory lives only while somebody holds it.
         self.storage().await?;
         self.connection
@@ -214,40 +293,22 @@ impl Database {
             _ => Ok(()),
         }
     }
-
-    /// Says which file is damaged, where that is the reason why a table does not open.
-    fn unreadable(&self, table: &str, error: Error) -> Error {
-        let error = error.with("store", &self.display).with("table", table);
-        let Some(directory) = self.table_directory(table) else { return error };
-        let Some(manifest) = newest_manifest(&directory) else { return error };
-        let Some(bytes) = size_if_cut_short(&manifest) else { return error };
-        let manifest = manifest.display().to_string();
-        let mut damaged = Error::new(
-            Status::Corrupt,
-            format!(
-                "the table {table} of {} cannot be opened: its newest manifest {manifest} ({bytes} bytes) has no end, as \
-                 if it was cut short by a crash; moving that file away brings the version before it back",
-                self.display
-            ),
-        )
-        .caused_by(&error)
-        .with("file", manifest);
-        for (key, value) in error.details() {
-            damaged = damaged.with(key, value);
-        }
-        damaged
-    }
 }
 
-fn prepare_directory(path: &Path, create: bool) -> Result<()> {
+fn prepare_directory(path: &Path, writable: bool, durability: Durability) -> Result<()> {
     let shown = path.display();
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(found) if found.is_dir() => {
+            if writable {
+                remove_leftovers_now(path);
+            }
+            return Ok(());
+        }
         Ok(_) => {
             let message = format!("{shown} is not a directory; a store needs one of its own");
             return Err(Error::new(Status::Io, message).with("uri", shown));
         }
-        Err(_) if create => {}
+        Err(_) if writable => {}
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
             let message =
                 format!("there is no directory {shown}; opening the store with mode=write would create it");
@@ -255,8 +316,7 @@ fn prepare_directory(path: &Path, create: bool) -> Result<()> {
         }
         Err(cause) => return Err(unusable_directory(path, "opened", &cause)),
     }
-    // Succeeds also when another process was faster.
-    std::fs::create_dir_all(path).map_err(|cause| unusable_directory(path, "created", &cause))
+    durability.create_directories(path).map_err(|cause| unusable_directory(path, "created", &cause))
 }
 
 fn unusable_directory(path: &Path, doing: &str, cause: &std::io::Error) -> Error {
@@ -269,6 +329,15 @@ fn utf8(path: &Path) -> Result<&str> {
         Error::invalid(format!("the path {} is not UTF-8, which LanceDB needs", path.display()))
             .with("uri", path.display())
     })
+}
+
+/// `path` as a URL by which everything is flushed.
+fn flushed_url(path: &Path) -> Result<String> {
+    utf8(path)?;
+    let url = Url::from_file_path(path).map_err(|()| {
+        Error::invalid(format!("the path {} is not absolute", path.display())).with("uri", path.display())
+    })?;
+    Ok(format!("{}://{}", durable::SCHEME, url.path()))
 }
 
 /// Why no table can have a column of this name, if so: LanceDB would write it and not read it back.
@@ -286,68 +355,9 @@ pub fn unusable_column_name(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Where a table keeps its manifests.
-pub(super) const VERSIONS: &str = "_versions";
-
-/// The last bytes of a manifest: where its content begins, the format's version, and these four.
-const FOOTER_BYTES: u64 = 16;
-const MAGIC: &[u8; 4] = lance_table::format::MAGIC;
-
-/// The manifest that a table would be opened with.
-pub(super) fn newest_manifest(table: &Path) -> Option<PathBuf> {
-    std::fs::read_dir(table.join(VERSIONS))
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter_map(|path| Some((version_of(&path)?, path)))
-        .max()
-        .map(|(_, path)| path)
-}
-
-/// The version that a manifest's name tells; names of 20 digits count down, so that the newest is listed first.
-pub(super) fn version_of(manifest: &Path) -> Option<u64> {
-    if manifest.extension()? != "manifest" {
-        return None;
-    }
-    let name = manifest.file_stem()?.to_str()?;
-    let number: u64 = name.parse().ok()?;
-    Some(if name.len() == 20 { u64::MAX - number } else { number })
-}
-
-/// The size of a manifest that does not end as each must; nothing if it does, or cannot be read.
-fn size_if_cut_short(manifest: &Path) -> Option<u64> {
-    let mut file = std::fs::File::open(manifest).ok()?;
-    let bytes = file.metadata().ok()?.len();
-    if bytes < FOOTER_BYTES {
-        return Some(bytes);
-    }
-    let mut end = [0; MAGIC.len()];
-    file.seek(SeekFrom::End(-(MAGIC.len() as i64))).ok()?;
-    file.read_exact(&mut end).ok()?;
-    (end != *MAGIC).then_some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_newest_manifest_is_found_in_either_naming() {
-        for (names, newest) in [
-            (["1.manifest", "9.manifest", "10.manifest"], "10.manifest"),
-            (
-                ["18446744073709551614.manifest", "18446744073709551606.manifest", "d123.manifest"],
-                "18446744073709551606.manifest",
-            ),
-        ] {
-            let table = tempfile::tempdir().unwrap();
-            let versions = table.path().join(VERSIONS);
-            std::fs::create_dir(&versions).unwrap();
-            for name in names {
-                std::fs::write(versions.join(name), []).unwrap();
-            }
-            assert_eq!(newest_manifest(table.path()), Some(versions.join(newest)));
-        }
-    }
 
     #[test]
     fn names_that_lancedb_cannot_read_back_are_known() {

@@ -26,8 +26,8 @@ pub enum Erased {
     /// They are gone since this version; with no rows to remove, the version is the one that was
     /// looked at.
     Done { version: u64 },
-    /// Nothing was removed: another writer moved or removed some of the rows first. Look for them
-    /// in the newest version, and try again.
+    /// Nothing was removed: another writer moved or removed some of the rows first, or dropped the
+    /// table. Look for them in the newest version, and try again.
     Overtaken,
 }
 
@@ -41,6 +41,7 @@ impl Database {
             return Ok(Erased::Done { version: read });
         }
         let failed = |cause| table.failed("remove rows of", cause);
+        let Some(_locked) = self.lock_to_commit(table).await? else { return Ok(Erased::Overtaken) };
         let (updated_fragments, deleted_fragment_ids) = marked(dataset, &addresses).await.map_err(failed)?;
         let operation =
             Operation::Delete { updated_fragments, deleted_fragment_ids, predicate: BY_ADDRESS.to_owned() };
@@ -85,7 +86,7 @@ impl Database {
             .with("store", self.display())
             .with("table", table.name())
         };
-        let newest = match self.open(table.name()).await {
+        let newest = match self.open_pinned(table.name()).await {
             Ok(Some(newest)) => newest,
             Ok(None) => return Ok(None),
             Err(error) => return Err(unknown(&error)),
@@ -145,7 +146,7 @@ mod tests {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
     use super::*;
-    use crate::backend::{Extent, Location, Scan};
+    use crate::backend::{Durability, Extent, Location, Scan};
 
     const NAME: &str = "t";
 
@@ -183,7 +184,7 @@ mod tests {
     fn with_rows<F: Future<Output = ()>>(test: impl FnOnce(Arc<Database>) -> F) {
         let directory = tempfile::tempdir().unwrap();
         let location = Location::parse(directory.path().to_str().unwrap()).unwrap();
-        let database = Arc::new(Database::new(location, "test", 1 << 20, true).unwrap());
+        let database = Arc::new(Database::new(location, "test", 1 << 20, true, Durability::Process).unwrap());
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             append(&database, 0..5).await;
             append(&database, 5..10).await;

@@ -4,7 +4,6 @@
 //! orders fragments by their numbers. So a compaction rewrites the last fragments of a table, however
 //! many, and takes their new numbers before it begins: what is appended meanwhile comes after them.
 
-use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,10 +16,12 @@ use lance::dataset::optimize::{CompactionOptions, CompactionTask, TaskData, comm
 use lance::dataset::transaction::{Operation, RewriteGroup, Transaction};
 use lance_table::format::Fragment;
 
-use super::database::{Database, VERSIONS, version_of};
+use super::database::Database;
 use super::failure::is_conflict;
+use super::manifests::{VERSIONS, version_of};
 use super::pin::is_pinned;
 use super::table::Table;
+use super::table_lock::{Access, Claim, DirectoryLock};
 use crate::error::{Error, Result, Status};
 
 /// Rows that a fragment should have; one that has as many is left alone.
@@ -39,6 +40,10 @@ const GROWTH: usize = 4;
 
 /// How often a compaction that others were faster than is tried again.
 const ATTEMPTS: u32 = 10;
+
+/// Where a table keeps its transactions. Its lock is the right to maintain the table: that of the
+/// table itself would keep writers out.
+pub(super) const TRANSACTIONS: &str = "_transactions";
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -71,17 +76,20 @@ pub struct Pruned {
 }
 
 /// Held by the one who maintains a table.
-pub struct Maintaining(#[expect(dead_code, reason = "held, not used")] Option<File>);
+pub struct Maintaining(#[expect(dead_code, reason = "held, not used")] Option<DirectoryLock>);
 
 /// Keeps everybody from maintaining a table.
-pub(super) struct Unmaintained(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct Unmaintained(#[expect(dead_code, reason = "held, not used")] DirectoryLock);
 
 impl Unmaintained {
-    /// Nothing when the table is being maintained already, or is not there.
+    /// Nothing when the table is being maintained already.
     pub(super) fn hold(table: &Path) -> Option<Unmaintained> {
-        let directory = File::open(table).ok()?;
-        directory.try_lock_shared().ok()?;
-        Some(Unmaintained(directory))
+        let transactions = table.join(TRANSACTIONS);
+        std::fs::create_dir_all(&transactions).ok()?;
+        match DirectoryLock::claim(&transactions, Access::Shared) {
+            Ok(Claim::Locked(lock)) => Some(Unmaintained(lock)),
+            Ok(Claim::Busy) | Err(_) => None,
+        }
     }
 }
 
@@ -89,12 +97,11 @@ impl Database {
     /// The right to maintain `table`, or nothing while another process has it.
     pub fn try_maintain(&self, table: &str) -> Option<Maintaining> {
         let Some(directory) = self.table_directory(table) else { return Some(Maintaining(None)) };
-        let Ok(file) = File::open(directory) else { return Some(Maintaining(None)) };
-        match file.try_lock() {
-            Ok(()) => Some(Maintaining(Some(file))),
-            Err(TryLockError::WouldBlock) => None,
+        match DirectoryLock::claim(&directory.join(TRANSACTIONS), Access::Exclusive) {
+            Ok(Claim::Locked(lock)) => Some(Maintaining(Some(lock))),
+            Ok(Claim::Busy) => None,
             // Two compactions at a time waste work, and do no harm.
-            Err(TryLockError::Error(_)) => Some(Maintaining(None)),
+            Err(_) => Some(Maintaining(None)),
         }
     }
 
@@ -175,11 +182,13 @@ impl Database {
         let count = (rows / FRAGMENT_ROWS + SPARE_FRAGMENTS) as u32;
         let reserve = Operation::ReserveFragments { num_fragments: count };
         let reserve = Transaction::new(table.dataset.version().version, reserve, None);
+        let Some(locked) = self.lock_to_commit(table).await? else { return Ok(None) };
         let dataset = match CommitBuilder::new(table.dataset.clone()).execute(reserve).await {
             Ok(dataset) => dataset,
             Err(cause) if is_conflict(&cause) => return Ok(None),
             Err(cause) => return Err(failed(cause)),
         };
+        drop(locked);
         let last = u64::from(dataset.manifest.max_fragment_id.unwrap_or_default());
         let numbers = (last + 1).saturating_sub(u64::from(count))..=last;
         proceed()?;
@@ -199,6 +208,7 @@ impl Database {
             self.forget(table, &rewritten.new_fragments).await;
             return Err(given_up);
         }
+        let Some(_locked) = self.lock_to_commit(table).await? else { return Ok(None) };
         let mut done = Compacted {
             fragments_before: before.len(),
             fragments_after: before.len(),
@@ -263,7 +273,9 @@ impl Database {
     /// only they refer to; none, and no later one, that a reader still has open. Files that no version
     /// refers to may be of a write that is under way, and stay until they are a week old.
     pub async fn prune(&self, table: &str, age: Duration) -> Result<Option<Pruned>> {
-        let Some(table) = self.open(table).await? else { return Ok(None) };
+        // Of a table that is dropped and made again meanwhile, the files of the new one would go.
+        let Some(_locked) = self.lock_table(table, Access::Shared, || Ok(())).await? else { return Ok(None) };
+        let Some(table) = self.open_pinned(table).await? else { return Ok(None) };
         let version = table.dataset.version().version;
         let oldest_kept = self.oldest_kept(&table, age).await?;
         let policy = CleanupPolicy {

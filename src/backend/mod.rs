@@ -4,19 +4,26 @@
 //! scans, stages and publishes tables, and turns LanceDB's failures into ours.
 
 mod database;
+mod drop;
+mod durable;
 mod erase;
 mod failure;
+mod life;
 mod location;
 mod maintain;
+mod manifests;
 mod pin;
 mod presence;
+mod recover;
 mod scan;
 mod session;
 mod stage;
 mod statistics;
 mod table;
+mod table_lock;
 
 pub use database::{Database, unusable_column_name};
+pub use durable::Durability;
 pub use erase::Erased;
 pub use location::{Location, mask};
 pub use maintain::{Compacted, Extent, Maintaining, Pruned};
@@ -24,3 +31,4 @@ pub use scan::Scan;
 pub use stage::Staged;
 pub use statistics::Statistics;
 pub use table::Table;
+pub use table_lock::{Access, TableLock};

@@ -16,7 +16,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::database::{Database, VERSIONS, newest_manifest};
+use super::database::Database;
+use super::manifests::{VERSIONS, newest};
 use super::table::Table;
 use crate::error::Result;
 
@@ -37,12 +38,8 @@ enum Pinning {
 }
 
 impl Database {
-    /// Opens the newest version of `table`, which stays until the table and all its streams are
-    /// dropped; `None` when there is none.
-    ///
-    /// A write through a handle that another process has overtaken could bring an older table back
-    /// over a newer one, so nothing here keeps tables open.
-    pub async fn open(&self, table: &str) -> Result<Option<Table>> {
+    /// As [`Database::open`], also while the lock of the table is held: damage stays as it is.
+    pub(super) async fn open_pinned(&self, table: &str) -> Result<Option<Table>> {
         let directory = self.table_directory(table);
         let mut tries = 0;
         loop {
@@ -67,7 +64,9 @@ impl Pin {
             Err(_) => return Pinning::Impossible,
         };
         match file.try_lock_shared() {
-            Ok(()) if newest_manifest(directory).as_ref() == Some(&manifest) => Pinning::Held(Pin(file)),
+            Ok(()) if newest(directory).is_some_and(|newest| newest.path == manifest) => {
+                Pinning::Held(Pin(file))
+            }
             Ok(()) | Err(TryLockError::WouldBlock) => Pinning::Late,
             Err(TryLockError::Error(_)) => Pinning::Impossible,
         }

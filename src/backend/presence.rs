@@ -4,8 +4,9 @@ use std::path::Path;
 
 use futures::TryStreamExt;
 
-use super::database::{Database, VERSIONS, version_of};
+use super::database::Database;
 use super::failure::from_lance;
+use super::manifests::{VERSIONS, version_of};
 use crate::error::Result;
 
 impl Database {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use lancedb::{ObjectStoreRegistry, Session};
 
+use super::durable::{self, FlushedFiles};
 use crate::error::{Error, Result, Status};
 use crate::process::PerProcess;
 
@@ -33,5 +34,7 @@ pub fn shared(cache_bytes: u64) -> Result<Arc<Session>> {
 /// A session that nobody else uses.
 pub fn private(cache_bytes: u64) -> Arc<Session> {
     let half = usize::try_from(cache_bytes / 2).unwrap_or(usize::MAX);
-    Arc::new(Session::new(half, half, Arc::new(ObjectStoreRegistry::default())))
+    let stores = ObjectStoreRegistry::default();
+    stores.insert(durable::SCHEME, Arc::new(FlushedFiles));
+    Arc::new(Session::new(half, half, Arc::new(stores)))
 }

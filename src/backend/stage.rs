@@ -11,9 +11,9 @@
 //!   columns by number, so they are renumbered to the table's columns rather than written again.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,14 +37,18 @@ use lance_io::utils::CachedFileSize;
 use lance_table::format::{DataFile, Fragment};
 
 use super::database::Database;
-use super::failure::{from_lance, is_conflict};
-use super::maintain::Unmaintained;
+use super::failure::{from_io, from_lance, is_conflict};
+use super::maintain::{TRANSACTIONS, Unmaintained};
 use super::table::Table;
+use super::table_lock::{Access, Claim, DirectoryLock, TableLock};
 use crate::error::{Error, Result, Status};
 
 /// How often a commit is tried again when other writers are in the way; LanceDB itself tries some
 /// twenty times before each of these counts.
 const ATTEMPTS: u32 = 20;
+
+/// Where a table keeps its rows.
+const DATA: &str = "data";
 
 /// What the columns of a file that is being written collect together before they are encoded.
 const ENCODE_BYTES: u64 = 64 << 20;
@@ -84,20 +88,28 @@ impl Database {
             ..WriteParams::default()
         };
         let uri = self.table_uri(table);
-        let staging = self.table_directory(table).and_then(|directory| StagingLock::shared(&directory));
+        let staging = match self.table_directory(table) {
+            Some(directory) => StagingLock::shared(&directory).await,
+            None => None,
+        };
         let written = FragmentCreateBuilder::new(&uri)
             .schema(&columns)
             .write_params(&params)
             .write_fragments(stream)
             .await;
-        drop(staging);
+        let dropped = staging.is_some_and(|staging| !staging.is_of_table());
         match written {
             Ok(fragments) => {
                 Ok(Staged { table: table.to_owned(), schema: schema.clone(), columns, fragments })
             }
             Err(cause) => {
                 self.remove_empty_directories(table);
-                Err(self.failed("write the rows of", table, cause))
+                let failed = if dropped {
+                    self.dropped(table).caused_by(&cause)
+                } else {
+                    self.failed("write the rows of", table, cause)
+                };
+                Err(failed)
             }
         }
     }
@@ -150,12 +162,14 @@ impl Database {
         let identity = Transaction::new(0, Operation::Append { fragments: Vec::new() }, None).uuid;
         let mut tries = 0;
         loop {
-            proceed()?;
+            let Some(locked) = self.lock_to_publish(staged, &proceed).await? else {
+                return Err(self.dropped(&staged.table).into());
+            };
             if self.lost_files(staged).await? {
-                return Err(self.dropped(staged).into());
+                return Err(self.dropped(&staged.table).into());
             }
             // Held until the outcome is clear: what is committed meanwhile is not pruned before.
-            let opened = self.open(&staged.table).await?;
+            let opened = self.open_pinned(&staged.table).await?;
             let (since, committed) = match opened.clone() {
                 None => (0, self.create(staged, &identity).await),
                 Some(table) => {
@@ -164,13 +178,14 @@ impl Database {
                 }
             };
             let cause = match committed {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.flush_directories(staged),
                 Err(Attempt::Overtaken(cause)) => cause,
                 Err(failed) => return Err(failed),
             };
             if self.has_happened(staged, &identity, since, &cause).await? {
-                return Ok(());
+                return self.flush_directories(staged);
             }
+            drop(locked);
             tries += 1;
             if !is_lost_race(&cause) {
                 return Err(Attempt::Failed(self.failed("add rows to", &staged.table, cause)));
@@ -182,6 +197,44 @@ impl Database {
         }
     }
 
+    /// Keeps the table from being dropped during a try; nothing if it was dropped before.
+    async fn lock_to_publish(
+        &self,
+        staged: &Staged,
+        proceed: impl Fn() -> Result<()>,
+    ) -> Result<Option<TableLock>> {
+        loop {
+            let locked = self.lock_table(&staged.table, Access::Shared, &proceed).await?;
+            if locked.is_some() || staged.files().next().is_some() {
+                return Ok(locked);
+            }
+            // A table without rows is staged without a directory.
+            if let Some(directory) = self.table_directory(&staged.table) {
+                make_directory(&directory).map_err(|cause| {
+                    let what = || format!("cannot create the table {} of {}", staged.table, self.display());
+                    self.located(&staged.table, from_io(&cause, what))
+                })?;
+            }
+        }
+    }
+
+    /// Flushes the names that whoever made a directory may not have flushed yet.
+    fn flush_directories(&self, staged: &Staged) -> std::result::Result<(), Attempt> {
+        let directory = self.table_directory(&staged.table);
+        let directory = directory.as_deref();
+        let flush = |directory| self.durability().sync(directory);
+        flush(directory).and_then(|()| flush(directory.and_then(Path::parent))).map_err(|cause| {
+            let what = || {
+                format!(
+                    "the rows were added to the table {} of {}, but flushing them to the disk failed, so that a crash of                      the machine may take them",
+                    staged.table,
+                    self.display()
+                )
+            };
+            Attempt::Unknown(self.located(&staged.table, from_io(&cause, what)).retryable(false))
+        })
+    }
+
     /// Whether a commit that was answered with `cause` has been made all the same.
     async fn has_happened(
         &self,
@@ -190,7 +243,7 @@ impl Database {
         since: u64,
         cause: &lance::Error,
     ) -> std::result::Result<bool, Attempt> {
-        let found = match self.open(&staged.table).await {
+        let found = match self.open_pinned(&staged.table).await {
             Ok(None) => Ok(false),
             Ok(Some(table)) => self.holds(&table, staged, identity, since).await,
             Err(error) => Err(error),
@@ -376,16 +429,15 @@ impl Database {
         if let Ok(storage) = self.storage().await {
             let _ = storage.store.delete(&committed.manifest_location().path).await;
         }
-        Err(Attempt::Failed(self.dropped(staged)))
+        Err(Attempt::Failed(self.dropped(&staged.table)))
     }
 
-    fn dropped(&self, staged: &Staged) -> Error {
+    fn dropped(&self, table: &str) -> Error {
         let message = format!(
-            "the table {} of {} was dropped while rows were being written to it; write them again",
-            staged.table,
+            "the table {table} of {} was dropped while rows were being written to it; write them again",
             self.display()
         );
-        self.located(&staged.table, Error::new(Status::Conflict, message))
+        self.located(table, Error::new(Status::Conflict, message))
     }
 
     pub(super) fn data_path(
@@ -394,15 +446,23 @@ impl Database {
         table: &str,
         file: &str,
     ) -> object_store::path::Path {
-        root.clone().join(format!("{table}.lance")).join("data").join(file)
+        root.clone().join(format!("{table}.lance")).join(DATA).join(file)
     }
 
     /// A write that came to nothing leaves no directory where there was no table.
     pub fn remove_empty_directories(&self, table: &str) {
         let Some(directory) = self.table_directory(table) else { return };
-        let Some(_alone) = StagingLock::exclusive(&directory) else { return };
-        // Both fail, as they should, when anything is in them.
-        let _ = std::fs::remove_dir(directory.join("data"));
+        let data = directory.join(DATA);
+        // Whoever is writing to either has it locked.
+        let free = |directory| match DirectoryLock::claim(directory, Access::Exclusive) {
+            Ok(Claim::Locked(lock)) => Some(Some(lock)),
+            Ok(Claim::Busy) => None,
+            Err(_) => Some(None),
+        };
+        let (Some(_staging), Some(_table)) = (free(&data), free(&directory)) else { return };
+        // Each fails, as it should, when anything is in it.
+        let _ = std::fs::remove_dir(directory.join(TRANSACTIONS));
+        let _ = std::fs::remove_dir(data);
         let _ = std::fs::remove_dir(directory);
     }
 
@@ -417,21 +477,49 @@ impl Database {
 }
 
 /// Keeps the empty directory that one writer has just made from being removed by another whose
-/// write came to nothing. It is a lock on the database's directory, gone with its holder.
-struct StagingLock(#[expect(dead_code, reason = "held, not used")] File);
+/// write came to nothing, and notices when a drop takes it away all the same: what is staged is in
+/// nobody's way, however long it takes. It is a lock on the directory of the table's data.
+struct StagingLock {
+    lock: DirectoryLock,
+    data: PathBuf,
+}
 
 impl StagingLock {
-    fn shared(table: &Path) -> Option<StagingLock> {
-        let directory = File::open(table.parent()?).ok()?;
-        directory.lock_shared().ok()?;
-        Some(StagingLock(directory))
+    /// Makes the directory if it is missing. Nothing where that is forbidden, which writing will
+    /// tell, and where there are no locks.
+    async fn shared(table: &Path) -> Option<StagingLock> {
+        let data = table.join(DATA);
+        loop {
+            make_directory(&data).ok()?;
+            match DirectoryLock::claim(&data, Access::Shared) {
+                Ok(Claim::Locked(lock)) => return Some(StagingLock { lock, data }),
+                // Somebody is removing it.
+                Ok(Claim::Busy) => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                Err(_) => return None,
+            }
+        }
     }
 
-    /// Nothing when anybody is staging.
-    fn exclusive(table: &Path) -> Option<StagingLock> {
-        let directory = File::open(table.parent()?).ok()?;
-        directory.try_lock().ok()?;
-        Some(StagingLock(directory))
+    /// Whether it is still where staged files go.
+    fn is_of_table(&self) -> bool {
+        self.lock.is_of(&self.data).unwrap_or(false)
+    }
+}
+
+/// Makes a directory although a drop may be moving the one above it away.
+fn make_directory(directory: &Path) -> std::io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match std::fs::create_dir_all(directory) {
+            Err(cause)
+                if tries < ATTEMPTS
+                    && matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) =>
+            {
+                tries += 1;
+            }
+            made => return made,
+        }
     }
 }
 

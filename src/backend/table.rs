@@ -8,6 +8,7 @@ use futures::FutureExt;
 use lance::Dataset;
 
 use super::failure::from_lance;
+use super::life::Life;
 use super::pin::Pin;
 use super::scan::Scan;
 use crate::error::{Error, Result, Status};
@@ -18,14 +19,15 @@ pub struct Table {
     pub(super) dataset: Arc<Dataset>,
     name: Arc<str>,
     database: Arc<str>,
+    life: Life,
     /// Held by every clone, and so by every stream.
     #[expect(dead_code, reason = "held, not used")]
     pin: Option<Arc<Pin>>,
 }
 
 impl Table {
-    pub(super) fn new(dataset: Arc<Dataset>, name: &str, database: &str) -> Table {
-        Table { dataset, name: name.into(), database: database.into(), pin: None }
+    pub(super) fn new(dataset: Arc<Dataset>, name: &str, database: &str, life: Life) -> Table {
+        Table { dataset, name: name.into(), database: database.into(), life, pin: None }
     }
 
     pub(super) fn pinned(self, pin: Arc<Pin>) -> Table {
@@ -35,6 +37,11 @@ impl Table {
     /// A later version of the same table, under the same pin.
     pub(super) fn moved_to(&self, dataset: Arc<Dataset>) -> Table {
         Table { dataset, ..self.clone() }
+    }
+
+    /// Whether the table was dropped since it was opened; then nothing may be committed to it.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.life.is_over()
     }
 
     pub fn name(&self) -> &str {
@@ -64,6 +71,9 @@ impl Table {
 
     /// The error for a panic of Lance, which means that the files make no sense to it.
     pub(super) fn damaged(&self) -> Error {
+        if self.is_dropped() {
+            return self.dropped();
+        }
         let message = format!(
             "the files of the table {} of {} are damaged and cannot be read",
             self.name, self.database
@@ -72,8 +82,20 @@ impl Table {
     }
 
     pub(super) fn failed(&self, doing: &str, cause: lance::Error) -> Error {
+        if self.is_dropped() {
+            return self.dropped().caused_by(&cause);
+        }
         from_lance(cause, || format!("cannot {doing} the table {} of {}", self.name, self.database))
             .with("store", &self.database)
             .with("table", &self.name)
+    }
+
+    /// The error for files that are gone because the table is.
+    fn dropped(&self) -> Error {
+        let message = format!(
+            "the table {} of {} was dropped while it was being read; read it again to see what is there now",
+            self.name, self.database
+        );
+        Error::new(Status::Conflict, message).with("store", &self.database).with("table", &self.name)
     }
 }

@@ -27,6 +27,7 @@ pub mod config;
 pub mod context;
 pub mod copy;
 pub mod delete;
+pub mod drop;
 pub mod error;
 mod export;
 mod guard;

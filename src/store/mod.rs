@@ -17,6 +17,7 @@ mod current;
 mod define;
 mod delete;
 mod describe;
+mod drop;
 mod filter;
 mod find;
 mod identity;

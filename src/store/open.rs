@@ -7,10 +7,10 @@ use super::chain::{Chain, Fallback};
 use super::context::Call;
 use super::define::Features;
 use super::maintain::Upkeep;
-use super::options::{CACHE_BYTES, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
+use super::options::{CACHE_BYTES, DURABILITY, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
 use super::runtime::Runtime;
 use super::settings::Settings;
-use crate::backend::{Database, Location, mask};
+use crate::backend::{Database, Durability, Location, mask};
 use crate::error::{Error, Result, Status};
 use crate::feature::{Graph, check_project_name};
 use crate::log::{self, Level};
@@ -61,6 +61,10 @@ impl Store {
             check_project_name(project)?;
         }
         let cache_bytes = options.integer(CACHE_BYTES)?.unwrap_or_default();
+        let durability = match options.get(DURABILITY)? {
+            Some("disk") => Durability::Disk,
+            _ => Durability::Process,
+        };
         let materialization_id = options.get(MATERIALIZATION_ID)?.map(str::to_owned);
         let features = Features::default();
         let settings = Settings::from_options(options, features.clone())?;
@@ -72,7 +76,7 @@ impl Store {
         let upkeep = Upkeep::from_options(options)?;
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
-        let database = Database::new(location, &display, cache_bytes, writable)?;
+        let database = Database::new(location, &display, cache_bytes, writable, durability)?;
         log::emit(Level::Info, || {
             format!("opened {display} for {}", if writable { "writing" } else { "reading" })
         });

@@ -43,6 +43,7 @@ pub const HASH_ALGORITHM: &str = "hash.algorithm";
 pub const HASH_TRUNCATION_LENGTH: &str = "hash.truncation_length";
 pub const MATERIALIZATION_ID: &str = "materialization_id";
 pub const CACHE_BYTES: &str = "cache.bytes";
+pub const DURABILITY: &str = "durability";
 pub const FALLBACK_MISSING: &str = "fallback.missing";
 pub const FALLBACK_ON_UNAVAILABLE: &str = "fallback.on_unavailable";
 /// The value that sets no bound, where an option says that it has one.
@@ -114,6 +115,14 @@ pub const KNOWN: &[Known] = &[
         scope: "open",
         default: "67108864",
         description: "the most that the metadata cache may hold, in bytes; stores with the same value share one",
+    },
+    Known {
+        key: DURABILITY,
+        kind: Kind::Choice(&["process", "disk"]),
+        scope: "open",
+        default: "process",
+        description: "what acknowledged writes survive: the end of the process, however it ends; or disk, a crash of the \
+                      machine too, because all is flushed to the disk first",
     },
     Known {
         key: FALLBACK_MISSING,

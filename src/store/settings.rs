@@ -174,6 +174,11 @@ impl Settings {
         self.known().told.complete(&wrote);
     }
 
+    /// Forgets a table that was dropped: the next of its name may be another's.
+    pub fn forget(&self, table: &str) {
+        self.known().checked.remove(table);
+    }
+
     /// Refuses a table whose record, which needs no rows, says something else than `hash`.
     pub fn check_record(
         &self,
@@ -261,8 +266,13 @@ impl Settings {
             };
             let other = match asked {
                 Ok(other) => other,
-                // A damaged table is told when it is used; it must not keep the others from use.
-                Err(error) if matches!(error.status(), Status::Corrupt | Status::NotFound) => continue,
+                // A damaged table is told when it is used; it must not keep the others from use, nor does
+                // one that is being dropped.
+                Err(error)
+                    if matches!(error.status(), Status::Corrupt | Status::NotFound | Status::Conflict) =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     found.unasked.get_or_insert(error);
                     continue;

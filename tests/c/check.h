@@ -33,7 +33,7 @@ static void check_status(MetaxyStatus wanted, MetaxyStatus status, int line, con
 /* A call that takes `&error` comes to a status, and its error says the same. */
 #define GIVES(status, call) (metaxy_error_free(error), error = NULL, check_status(status, call, __LINE__, #call))
 
-static void check_message(const char *text, int line) {
+static inline void check_message(const char *text, int line) {
     const char *message = metaxy_error_message(error);
     if (message && strstr(message, text)) return;
     check_failed = 1;

@@ -10,12 +10,16 @@
 #define SAMPLE "sample"
 #define SAMPLE_ROWS 3
 
-static inline MetaxyStore *sample_store(void) {
-    MetaxyStore *store = NULL;
-    GIVES(METAXY_OK, metaxy_store_open("memory://", NULL, NULL, &store, &error));
+static inline void sample_define(const MetaxyStore *store) {
     GIVES(METAXY_OK, metaxy_store_define(store,
         "{\"feature_spec\": {\"key\": \"sample\", \"id_columns\": [\"id\"], \"fields\": [{\"key\": \"default\"}]},"
         " \"project\": \"tests\"}", &error));
+}
+
+static inline MetaxyStore *sample_store(void) {
+    MetaxyStore *store = NULL;
+    GIVES(METAXY_OK, metaxy_store_open("memory://", NULL, NULL, &store, &error));
+    sample_define(store);
     return store;
 }
 

@@ -52,6 +52,11 @@ fn cancel_timeout_and_callbacks() {
 }
 
 #[test]
+fn dropping_features() {
+    run("drop");
+}
+
+#[test]
 fn a_forked_child() {
     run("fork");
 }

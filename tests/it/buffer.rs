@@ -158,8 +158,10 @@ fn rows_are_committed_when_they_are_many_or_large() {
 #[test]
 fn pushes_wait_while_the_storage_is_behind() {
     let (directory, store, writer) = fresh(&[("buffer.rows", "2"), NEVER]);
-    // Staging takes a shared lock on the directory, and so waits for this one.
-    let lock = File::open(directory.path()).unwrap();
+    // Staging takes a shared lock on the directory of the rows, and so waits for this one.
+    let data = directory.path().join("r__a.lance/data");
+    std::fs::create_dir_all(&data).unwrap();
+    let lock = File::open(data).unwrap();
     lock.lock().unwrap();
     for n in 0..4 {
         push(&store, &writer, &n.to_string(), n).unwrap();

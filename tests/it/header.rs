@@ -28,6 +28,7 @@ const PARTS: &[&str] = &[
     "write_many",
     "copy",
     "maintain",
+    "drop",
     "config",
     "log",
 ];

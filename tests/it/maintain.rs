@@ -392,7 +392,7 @@ fn a_compaction_that_fails_does_not_fail_the_write() {
     let (directory, store) = fresh(&[("compact.after_writes", "2")]);
     put(&store, "a");
     // Another one is at it.
-    let table = std::fs::File::open(directory.path().join("r__a.lance")).unwrap();
+    let table = std::fs::File::open(directory.path().join("r__a.lance/_transactions")).unwrap();
     table.lock().unwrap();
     put(&store, "b");
     put(&store, "c");

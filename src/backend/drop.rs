@@ -1,0 +1,161 @@
+//! Dropping a table, whatever others are doing with it.
+//!
+//! The table is moved out of sight in one step, so that nobody ever meets half of it, and its files
+//! are deleted after that. Those that a killed process left are deleted by the next that writes.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lance::dataset::CommitBuilder;
+use lance::dataset::transaction::{Operation, TransactionBuilder};
+
+use super::database::Database;
+use super::failure::{from_io, from_lancedb};
+use super::manifests;
+use super::table_lock::Access;
+use crate::error::{Error, Result};
+use crate::log::{self, Level};
+
+/// What stands between the name of a table that was dropped and what tells it from others. Nothing
+/// with it ends as the tables that LanceDB lists do.
+const DROPPED: &str = ".lance.dropped-";
+
+impl Database {
+    /// Drops `table`, unless there is none: then the answer is false. It waits for the commits that
+    /// are being made, asking `proceed` whether to go on; after that it is not given up.
+    pub async fn drop_table(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<bool> {
+        let Some(directory) = self.table_directory(table) else {
+            return self.drop_in_memory(table, proceed).await;
+        };
+        if let Some(root) = directory.parent() {
+            remove_leftovers(root).await;
+        }
+        let Some(alone) = self.lock_table(table, Access::Exclusive, proceed).await? else { return Ok(false) };
+        // Files of a write that is still to create the table may be there all the same.
+        if manifests::newest(&directory).is_none() {
+            return Ok(false);
+        }
+        self.empty(table).await;
+        let aside = name_for_dropped(&directory, table);
+        std::fs::rename(&directory, &aside)
+            .and_then(|()| self.durability().sync(directory.parent()))
+            .map_err(|cause| self.undropped(table, |what| from_io(&cause, || what)))?;
+        drop(alone);
+        remove(aside).await;
+        Ok(true)
+    }
+
+    /// Makes the newest version an empty one, as far as that is possible: who has opened the table
+    /// without the lock, as Metaxy for Python does, then runs into a conflict.
+    async fn empty(&self, table: &str) {
+        let Ok(Some(table)) = Box::pin(self.open_newest(table)).await else { return };
+        let operation = Operation::Overwrite {
+            fragments: Vec::new(),
+            schema: table.dataset.schema().clone(),
+            config_upsert_values: None,
+            initial_bases: None,
+        };
+        let transaction = TransactionBuilder::new(table.dataset.version().version, operation).build();
+        let _ = Box::pin(CommitBuilder::new(table.dataset).execute(transaction)).await;
+    }
+
+    async fn drop_in_memory(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<bool> {
+        let connection = self.connection().await?;
+        let _alone = self.lock_table(table, Access::Exclusive, proceed).await?;
+        // Dropping tells nothing of what was there.
+        if matches!(Box::pin(self.open_newest(table)).await, Ok(None)) {
+            return Ok(false);
+        }
+        let in_memory = self.in_memory(table);
+        let _dropping = in_memory.begin_drop();
+        match connection.drop_table(table, &[]).await {
+            Ok(()) => Ok(true),
+            Err(cause) => Err(self.undropped(table, |what| from_lancedb(cause, || what))),
+        }
+    }
+
+    fn undropped(&self, table: &str, error: impl FnOnce(String) -> Error) -> Error {
+        error(format!("cannot drop the table {table} of {}", self.display()))
+            .with("store", self.display())
+            .with("table", table)
+    }
+}
+
+fn name_for_dropped(directory: &Path, table: &str) -> PathBuf {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    directory.with_file_name(format!(".{table}{DROPPED}{}-{now}", std::process::id()))
+}
+
+fn is_leftover(name: &OsStr) -> bool {
+    let Some((table, number)) = name.to_str().and_then(|name| name.split_once(DROPPED)) else { return false };
+    table.len() > 1
+        && table.starts_with('.')
+        && number.split('-').count() == 2
+        && number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
+}
+
+/// Deletes what drops have left in the database at `root`.
+pub async fn remove_leftovers(root: &Path) {
+    for leftover in leftovers(root) {
+        remove(leftover).await;
+    }
+}
+
+/// As [`remove_leftovers`], where waiting is no harm.
+pub fn remove_leftovers_now(root: &Path) {
+    leftovers(root).into_iter().for_each(remove_now);
+}
+
+fn leftovers(root: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
+    entries.flatten().filter(|entry| is_leftover(&entry.file_name())).map(|entry| entry.path()).collect()
+}
+
+async fn remove(directory: PathBuf) {
+    // Lasts as long as there are files.
+    let _ = tokio::task::spawn_blocking(move || remove_now(directory)).await;
+}
+
+fn remove_now(directory: PathBuf) {
+    match std::fs::remove_dir_all(&directory) {
+        Ok(()) => {}
+        // Others may be deleting it too.
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+        Err(cause) => log::emit(Level::Warn, || {
+            format!(
+                "{} is left of a table that was dropped, and cannot be deleted yet: {cause}",
+                directory.display()
+            )
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_drop_has_moved_aside_is_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let aside = name_for_dropped(&root.path().join("a__b.lance"), "a__b");
+        let kept = [
+            "a__b.lance",
+            ".hidden",
+            ".a.lance.dropped-mine",
+            "a.lance.dropped-1-2",
+            ".a.lance.dropped-1-2.old",
+            ".lance.dropped-1-2",
+        ];
+        for name in kept {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+        }
+        std::fs::create_dir_all(aside.join("data")).unwrap();
+        std::fs::write(aside.join("data/x"), "x").unwrap();
+        remove_leftovers_now(root.path());
+        assert!(!aside.exists());
+        for name in kept {
+            assert!(root.path().join(name).exists(), "{name}");
+        }
+    }
+}

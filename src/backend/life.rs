@@ -1,0 +1,74 @@
+//! Lives of a table: one that is dropped and made again has another, under the same name.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::RwLock;
+
+use super::table_lock::is_same;
+
+/// What a store in memory keeps about a table besides its files.
+#[derive(Default, Debug)]
+pub struct InMemory {
+    pub lock: Arc<RwLock<()>>,
+    /// Counts the beginnings and the ends of drops: odd while the table is being dropped.
+    drops: AtomicU64,
+}
+
+/// A table in memory that is being dropped until this is.
+pub struct Dropping<'a>(&'a AtomicU64);
+
+impl InMemory {
+    /// Ends the life of the table, whose lock the caller has alone.
+    pub fn begin_drop(&self) -> Dropping<'_> {
+        self.drops.fetch_add(1, Ordering::AcqRel);
+        Dropping(&self.drops)
+    }
+}
+
+impl Drop for Dropping<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// The life that a table is in.
+#[derive(Clone, Debug)]
+pub enum Life {
+    /// The directory is kept open, or another might get its number.
+    Directory(Arc<(File, PathBuf)>),
+    Memory(Arc<InMemory>, u64),
+}
+
+impl Life {
+    /// That of the table in `directory`; nothing if there is none.
+    pub fn of_directory(directory: PathBuf) -> std::io::Result<Option<Life>> {
+        match File::open(&directory) {
+            Ok(file) => Ok(Some(Life::Directory(Arc::new((file, directory))))),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// That of `table`, when it is not just being dropped.
+    pub async fn in_memory(table: Arc<InMemory>) -> Life {
+        loop {
+            let drops = table.drops.load(Ordering::Acquire);
+            if drops % 2 == 0 {
+                return Life::Memory(table, drops);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Whether the table was dropped since.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Life::Directory(opened) => !is_same(&opened.0, &opened.1).unwrap_or(false),
+            Life::Memory(table, drops) => table.drops.load(Ordering::Acquire) != *drops,
+        }
+    }
+}
