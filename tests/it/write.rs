@@ -406,7 +406,7 @@ fn rows_of_a_table_that_was_dropped_meanwhile_are_not_acknowledged() {
         let mut writer = store.writer("r/a", rows.schema(), &Options::new(), &Call::default()).await?;
         writer.push(rows, &Call::default()).await?;
         let data = directory.path().join("r__a.lance/data");
-        while !data.exists() {
+        while !std::fs::read_dir(&data).is_ok_and(|mut files| files.next().is_some()) {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         // Lance keeps an open file under another name until it is complete.
