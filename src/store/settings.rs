@@ -195,11 +195,6 @@ impl Settings {
         self.known().checked.remove(table);
     }
 
-    /// Forgets a table that was dropped: the next of its name may be another's.
-    pub fn forget(&self, table: &str) {
-        self.known().checked.remove(table);
-    }
-
     /// Refuses a table whose record, which needs no rows, says something else than `hash`.
     pub fn check_record(
         &self,
