@@ -817,9 +817,9 @@ void metaxy_string_free(char *text);
  * `fallbacks` is an array of `fallback_count` handles, borrowed for the call: the chain keeps what it needs, and they
  * may be closed and freed at any time. `uri`, `options` and `context` are borrowed for the call; the latter two may be
  * NULL. `store` receives a handle that the caller frees with `metaxy_store_free`. Any thread. Fails as
- * `metaxy_store_open`, with `METAXY_INVALID_ARGUMENT` if the chain leads back to `uri`, and with
- * `METAXY_SCHEMA_MISMATCH` if its stores are known to hash in different ways; what is not known yet is compared when
- * a read gets there.
+ * `metaxy_store_open`, with `METAXY_INVALID_ARGUMENT` if the chain leads back to `uri`, with `METAXY_INVALID_STATE` if a
+ * fallback is closed, and with `METAXY_SCHEMA_MISMATCH` if the stores are known to hash in different ways; what is not
+ * known yet is compared when a read gets there.
  *
  * @since 0.1.0
  */

@@ -169,8 +169,13 @@ impl Store {
         &self.0.chain
     }
 
+    /// The stores in which reads go on, in their order.
+    pub fn fallbacks(&self) -> &[Fallback] {
+        &self.chain().fallbacks
+    }
+
     /// Whether two handles are of one store.
-    pub(super) fn is(&self, other: &Store) -> bool {
+    pub fn is(&self, other: &Store) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 

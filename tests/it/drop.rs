@@ -314,7 +314,7 @@ fn writers_droppers_and_readers_at_once_lose_nothing() {
             BTreeSet::new()
         }
     };
-    for (began, acknowledged, number) in written {
+    for (_, acknowledged, number) in written {
         let there = (0..ROWS).filter(|row| present.contains(&format!("{number}-{row}"))).count();
         assert!(there == ROWS || there == 0, "write {number} is there in part");
         assert!(acknowledged < last || there == ROWS, "write {number} was acknowledged after the last drop");
