@@ -8,11 +8,15 @@ use lance::dataset::CommitBuilder;
 use lance::dataset::scanner::RowAddrTreeMap;
 use lance::dataset::transaction::{Operation, Transaction};
 use lance_table::format::Fragment;
+use lance_table::io::deletion::deletion_file_path;
 
 use super::database::Database;
 use super::failure::is_conflict;
 use super::table::Table;
 use crate::error::{Error, Result, Status};
+
+/// Where a table keeps the lists of its deleted rows.
+pub(super) const DELETIONS: &str = "_deletions";
 
 /// Fragments whose deleted rows are read and written at a time.
 const PARALLEL: usize = 8;
@@ -41,8 +45,15 @@ impl Database {
             return Ok(Erased::Done { version: read });
         }
         let failed = |cause| table.failed("remove rows of", cause);
-        let Some(_locked) = self.lock_to_commit(table).await? else { return Ok(Erased::Overtaken) };
-        let (updated_fragments, deleted_fragment_ids) = marked(dataset, &addresses).await.map_err(failed)?;
+        let marked = marked(dataset, &addresses).await;
+        let locked = match self.lock_to_commit(table, || Ok(())).await? {
+            Some(locked) => locked,
+            None => {
+                self.remove_marks(table, marked).await;
+                return Ok(Erased::Overtaken);
+            }
+        };
+        let (updated_fragments, deleted_fragment_ids) = marked.map_err(failed)?;
         let operation =
             Operation::Delete { updated_fragments, deleted_fragment_ids, predicate: BY_ADDRESS.to_owned() };
         let transaction = Transaction::new(read, operation, None);
@@ -52,6 +63,7 @@ impl Database {
             .with_affected_rows(addresses.into_iter().collect::<RowAddrTreeMap>())
             .execute(transaction)
             .await;
+        drop(locked);
         match committed {
             Ok(dataset) => Ok(Erased::Done { version: dataset.version().version }),
             Err(cause) => match self.committed_as(table, &identity, "removed from", &cause).await? {
@@ -60,6 +72,19 @@ impl Database {
                 None => Err(failed(cause)),
             },
         }
+    }
+
+    /// Deletes what was written for a commit that is not to be, of a table that has been dropped.
+    async fn remove_marks(&self, table: &Table, marked: lance::Result<(Vec<Fragment>, Vec<u64>)>) {
+        if let (Ok((fragments, _)), Ok(storage)) = (marked, self.storage().await) {
+            let root = storage.root.clone().join(format!("{}.lance", table.name()));
+            for fragment in fragments {
+                let Some(file) = fragment.deletion_file else { continue };
+                // The names of these files are random, so that none of another table is meant.
+                let _ = storage.store.delete(&deletion_file_path(&root, fragment.id, &file)).await;
+            }
+        }
+        self.remove_empty_directories(table.name());
     }
 
     /// The version in which the commit `identity` was made, in spite of its answer `cause`, after
@@ -146,9 +171,10 @@ mod tests {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
     use super::*;
-    use crate::backend::{Durability, Extent, Location, Mode, Scan};
+    use crate::backend::{Durability, Extent, Location, Mode, Retention, Scan};
 
     const NAME: &str = "t";
+    const EVERYTHING: Retention = Retention { age: Duration::ZERO, versions: 1 };
 
     async fn append(database: &Database, numbers: std::ops::Range<i64>) {
         let column = Arc::new(Int64Array::from_iter_values(numbers));
@@ -235,7 +261,7 @@ mod tests {
             Box::pin(database.compact(NAME, Extent::Everything, || Ok(()))).await.unwrap();
             // Neither a later version nor pruning hides that the rows have moved.
             append(&database, 10..11).await;
-            Box::pin(database.prune(NAME, Duration::ZERO)).await.unwrap();
+            Box::pin(database.prune(NAME, EVERYTHING, || Ok(()))).await.unwrap();
             for moved in [vec![3], vec![5, 6, 7, 8, 9]] {
                 let rows = addresses(&found, |n| moved.contains(&n));
                 assert_eq!(database.delete_rows(&table, rows).await.unwrap(), Erased::Overtaken);
@@ -251,7 +277,7 @@ mod tests {
             let compacting = async {
                 while !over.load(std::sync::atomic::Ordering::Relaxed) {
                     Box::pin(database.compact(NAME, Extent::Everything, || Ok(()))).await.unwrap();
-                    Box::pin(database.prune(NAME, Duration::ZERO)).await.unwrap();
+                    Box::pin(database.prune(NAME, EVERYTHING, || Ok(()))).await.unwrap();
                     tokio::task::yield_now().await;
                 }
             };

@@ -1,9 +1,10 @@
 //! Lives of a table: one that is dropped and made again has another, under the same name.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::RwLock;
@@ -16,12 +17,48 @@ pub struct InMemory {
     pub lock: Arc<RwLock<()>>,
     /// Counts the beginnings and the ends of drops: odd while the table is being dropped.
     drops: AtomicU64,
+    /// How often each version is pinned.
+    pins: Mutex<BTreeMap<u64, usize>>,
+}
+
+/// A version of a table in memory that is not pruned while this lives, nor are those after it.
+pub struct PinInMemory {
+    table: Arc<InMemory>,
+    version: u64,
+}
+
+impl PinInMemory {
+    pub fn take(table: Arc<InMemory>, version: u64) -> PinInMemory {
+        *table.pins().entry(version).or_default() += 1;
+        PinInMemory { table, version }
+    }
+}
+
+impl Drop for PinInMemory {
+    fn drop(&mut self) {
+        let mut pins = self.table.pins();
+        if let Some(count) = pins.get_mut(&self.version) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&self.version);
+            }
+        }
+    }
 }
 
 /// A table in memory that is being dropped until this is.
 pub struct Dropping<'a>(&'a AtomicU64);
 
 impl InMemory {
+    fn pins(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.pins.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The oldest version that somebody is reading.
+    pub fn oldest_pinned(&self) -> Option<u64> {
+        self.pins().keys().next().copied()
+    }
+
     /// Ends the life of the table, whose lock the caller has alone.
     pub fn begin_drop(&self) -> Dropping<'_> {
         self.drops.fetch_add(1, Ordering::AcqRel);

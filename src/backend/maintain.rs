@@ -1,16 +1,16 @@
-//! Keeping tables small: many fragments become few, old versions go.
+//! Keeping tables small: many fragments become few.
 //!
 //! Which of two rows of the same time is the later one is told by their order in the table, and Lance
 //! orders fragments by their numbers. So a compaction rewrites the last fragments of a table, however
 //! many, and takes their new numbers before it begins: what is appended meanwhile comes after them.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::FutureExt;
 use lance::dataset::CommitBuilder;
-use lance::dataset::cleanup::{CleanupPolicy, cleanup_old_versions};
 use lance::dataset::index::DatasetIndexRemapperOptions;
 use lance::dataset::optimize::{CompactionOptions, CompactionTask, TaskData, commit_compaction};
 use lance::dataset::transaction::{Operation, RewriteGroup, Transaction};
@@ -18,8 +18,6 @@ use lance_table::format::Fragment;
 
 use super::database::Database;
 use super::failure::is_conflict;
-use super::manifests::{VERSIONS, version_of};
-use super::pin::is_pinned;
 use super::table::Table;
 use super::table_lock::{Access, Claim, DirectoryLock};
 use crate::error::{Error, Result, Status};
@@ -47,12 +45,19 @@ pub(super) const TRANSACTIONS: &str = "_transactions";
 
 const POLL: Duration = Duration::from_millis(20);
 
+/// How often a rewrite that is under way looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a compaction of the tail may rewrite: whoever has written a row must not pay for gigabytes.
+const TAIL_BYTES: u64 = 256 << 20;
+
 /// Which of a table's fragments a compaction is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// All that are small or have deleted rows.
     Everything,
-    /// The small ones at the end, if there are so many; one try.
+    /// The small ones at the end, if there are so many, and of these the last that are not too much
+    /// to rewrite; one try.
     Tail { at_least: usize },
 }
 
@@ -63,15 +68,6 @@ pub struct Compacted {
     pub fragments_after: usize,
     /// Deleted rows whose space was given back.
     pub rows_removed: u64,
-    pub version: u64,
-}
-
-/// What pruning did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pruned {
-    pub versions_removed: u64,
-    pub bytes_removed: u64,
-    /// The newest version, which is never removed.
     pub version: u64,
 }
 
@@ -133,7 +129,10 @@ impl Database {
                 Extent::Everything => first_unfit(fragments),
                 Extent::Tail { at_least } => match tail(fragments) {
                     tail if tail.len() < at_least.max(2) => return Ok(None),
-                    tail => tail.first(),
+                    tail => match last_within(tail, TAIL_BYTES) {
+                        last if last.len() < 2 => return Ok(None),
+                        last => last.first(),
+                    },
                 },
             };
             let Some(first) = first.map(|fragment| fragment.id) else {
@@ -176,13 +175,28 @@ impl Database {
         first: u64,
         proceed: impl Fn() -> Result<()>,
     ) -> Result<Option<Compacted>> {
+        let rewritten = self.try_rewrite(table, first, proceed).await;
+        if matches!(rewritten, Ok(Some(_))) || !table.is_dropped() {
+            return rewritten;
+        }
+        // There is nothing left to compact, whatever went wrong.
+        self.remove_empty_directories(table.name());
+        Ok(None)
+    }
+
+    async fn try_rewrite(
+        &self,
+        table: &Table,
+        first: u64,
+        proceed: impl Fn() -> Result<()>,
+    ) -> Result<Option<Compacted>> {
         let failed = |cause| table.failed("compact", cause);
         let before = table.dataset.fragments();
         let rows: usize = before.iter().filter_map(Fragment::num_rows).sum();
         let count = (rows / FRAGMENT_ROWS + SPARE_FRAGMENTS) as u32;
         let reserve = Operation::ReserveFragments { num_fragments: count };
         let reserve = Transaction::new(table.dataset.version().version, reserve, None);
-        let Some(locked) = self.lock_to_commit(table).await? else { return Ok(None) };
+        let Some(locked) = self.lock_to_commit(table, &proceed).await? else { return Ok(None) };
         let dataset = match CommitBuilder::new(table.dataset.clone()).execute(reserve).await {
             Ok(dataset) => dataset,
             Err(cause) if is_conflict(&cause) => return Ok(None),
@@ -191,7 +205,6 @@ impl Database {
         drop(locked);
         let last = u64::from(dataset.manifest.max_fragment_id.unwrap_or_default());
         let numbers = (last + 1).saturating_sub(u64::from(count))..=last;
-        proceed()?;
 
         let old_fragments: Vec<Fragment> =
             dataset.fragments().iter().filter(|fragment| fragment.id >= first).cloned().collect();
@@ -203,12 +216,19 @@ impl Database {
             read_version: version,
             options: options.clone(),
         };
-        let mut rewritten = Box::pin(task.execute(&dataset)).await.map_err(failed)?;
-        if let Err(given_up) = proceed() {
-            self.forget(table, &rewritten.new_fragments).await;
-            return Err(given_up);
-        }
-        let Some(_locked) = self.lock_to_commit(table).await? else { return Ok(None) };
+        // Lance panics on some damaged files. What a rewrite that is given up has written belongs to no
+        // version, and goes in time.
+        let rewriting = AssertUnwindSafe(task.execute(&dataset)).catch_unwind();
+        let rewritten = while_wanted(rewriting, &proceed).await?;
+        let mut rewritten = rewritten.map_err(|_| table.damaged())?.map_err(failed)?;
+        let files = rewritten.new_fragments.clone();
+        let _locked = match self.lock_to_commit(table, &proceed).await {
+            Ok(Some(locked)) => locked,
+            given_up => {
+                self.forget(table, &files).await;
+                return given_up.map(|_| None);
+            }
+        };
         let mut done = Compacted {
             fragments_before: before.len(),
             fragments_after: before.len(),
@@ -224,7 +244,10 @@ impl Database {
                     done.version = dataset.version().version;
                     Ok(Some(done))
                 }
-                Err(cause) if is_conflict(&cause) => Ok(None),
+                Err(cause) if is_conflict(&cause) => {
+                    self.forget(table, &files).await;
+                    Ok(None)
+                }
                 Err(cause) => Err(failed(cause)),
             };
         }
@@ -240,24 +263,19 @@ impl Database {
         let operation = Operation::Rewrite { groups, rewritten_indices: Vec::new(), frag_reuse_index: None };
         let transaction = Transaction::new(version, operation, None);
         let identity = transaction.uuid.clone();
-        match CommitBuilder::new(Arc::new(dataset)).execute(transaction).await {
-            Ok(committed) => {
-                done.fragments_after = committed.fragments().len();
-                done.version = committed.version().version;
-                Ok(Some(done))
-            }
+        let committed = match CommitBuilder::new(Arc::new(dataset)).execute(transaction).await {
+            Ok(committed) => committed,
             Err(cause) => match self.committed_as(table, &identity, "compacted in", &cause).await? {
-                Some(committed) => {
-                    done.fragments_after = committed.fragments().len();
-                    done.version = committed.version().version;
-                    Ok(Some(done))
-                }
+                Some(committed) => committed,
                 None => {
-                    self.forget(table, new_fragments).await;
-                    if is_conflict(&cause) { Ok(None) } else { Err(failed(cause)) }
+                    self.forget(table, &files).await;
+                    return if is_conflict(&cause) { Ok(None) } else { Err(failed(cause)) };
                 }
             },
-        }
+        };
+        done.fragments_after = committed.fragments().len();
+        done.version = committed.version().version;
+        Ok(Some(done))
     }
 
     /// Deletes the files of fragments that belong to no version.
@@ -268,62 +286,16 @@ impl Database {
             let _ = storage.store.delete(&self.data_path(&storage.root, table.name(), &file.path)).await;
         }
     }
+}
 
-    /// Removes the versions of `table` that were superseded at least `age` ago, with the files that
-    /// only they refer to; none, and no later one, that a reader still has open. Files that no version
-    /// refers to may be of a write that is under way, and stay until they are a week old.
-    pub async fn prune(&self, table: &str, age: Duration) -> Result<Option<Pruned>> {
-        // Of a table that is dropped and made again meanwhile, the files of the new one would go.
-        let Some(_locked) = self.lock_table(table, Access::Shared, || Ok(())).await? else { return Ok(None) };
-        let Some(table) = self.open_pinned(table).await? else { return Ok(None) };
-        let version = table.dataset.version().version;
-        let oldest_kept = self.oldest_kept(&table, age).await?;
-        let policy = CleanupPolicy {
-            before_version: Some(oldest_kept),
-            // Tagged versions stay, and are no reason to fail.
-            error_if_tagged_old_versions: false,
-            ..CleanupPolicy::default()
-        };
-        let removed = Box::pin(cleanup_old_versions(&table.dataset, policy)).await;
-        let removed = removed.map_err(|cause| table.failed("prune", cause))?;
-        Ok(Some(Pruned {
-            versions_removed: removed.old_versions,
-            bytes_removed: removed.bytes_removed,
-            version,
-        }))
-    }
-
-    async fn oldest_kept(&self, table: &Table, age: Duration) -> Result<u64> {
-        let newest = table.dataset.version().version;
-        let storage = self.storage().await?;
-        let root = storage.root.clone().join(format!("{}.lance", table.name())).join(VERSIONS);
-        let mut versions: Vec<(u64, SystemTime, String)> = storage
-            .store
-            .read_dir_all(&root, None)
-            .try_filter_map(|file| async move {
-                let Some(name) = file.location.filename() else { return Ok(None) };
-                Ok(version_of(name.as_ref())
-                    .map(|version| (version, SystemTime::from(file.last_modified), name.to_owned())))
-            })
-            .try_collect()
-            .await
-            .map_err(|cause| table.failed("list the versions of", cause))?;
-        versions.sort_unstable();
-        let Some(since) = SystemTime::now().checked_sub(age) else { return Ok(0) };
-        // What was the newest version then has been superseded later, if at all.
-        let kept = versions
-            .iter()
-            .filter(|(version, made, _)| *version <= newest && *made <= since)
-            .map(|(version, _, _)| *version)
-            .max()
-            .unwrap_or_default();
-        let Some(directory) = self.table_directory(table.name()) else { return Ok(kept) };
-        let directory = directory.join(VERSIONS);
-        let pinned = versions
-            .iter()
-            .take_while(|(version, _, _)| *version < kept)
-            .find(|(_, _, name)| is_pinned(&directory.join(name)));
-        Ok(pinned.map_or(kept, |(version, _, _)| *version))
+/// Does `work`, as long as `proceed` allows.
+async fn while_wanted<T>(work: impl Future<Output = T>, proceed: impl Fn() -> Result<()>) -> Result<T> {
+    let mut work = Box::pin(work);
+    loop {
+        proceed()?;
+        if let Ok(done) = tokio::time::timeout(LOOK, &mut work).await {
+            return Ok(done);
+        }
     }
 }
 
@@ -369,8 +341,30 @@ fn tail(fragments: &[Fragment]) -> &[Fragment] {
     fragments.get(first..).unwrap_or_default()
 }
 
+/// The last of `fragments` whose files have no more than `limit` bytes together; those of unknown size
+/// are too large.
+fn last_within(fragments: &[Fragment], limit: u64) -> &[Fragment] {
+    let mut left = limit;
+    let within = |fragment: &&Fragment| match bytes(fragment).and_then(|bytes| left.checked_sub(bytes)) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    let count = fragments.iter().rev().take_while(within).count();
+    fragments.get(fragments.len() - count..).unwrap_or_default()
+}
+
+fn bytes(fragment: &Fragment) -> Option<u64> {
+    fragment.files.iter().map(|file| file.file_size_bytes.get().map(u64::from)).sum()
+}
+
 #[cfg(test)]
 mod tests {
+    use lance_io::utils::CachedFileSize;
+    use lance_table::format::DataFile;
+
     use super::*;
 
     fn fragments(rows: &[usize]) -> Vec<Fragment> {
@@ -413,6 +407,26 @@ mod tests {
         }
         assert!(most < 3 * AFTER, "{most} fragments");
         assert!(moved < 12 * WRITES, "{moved} rows were moved");
+    }
+
+    #[test]
+    fn the_tail_is_cut_to_what_may_be_rewritten() {
+        let of_size = |size: Option<u64>| {
+            let mut file = DataFile::new_legacy_from_fields("f", Vec::new(), None);
+            file.file_size_bytes = CachedFileSize::from(size.and_then(std::num::NonZero::new));
+            Fragment { files: vec![file], ..Fragment::new(0) }
+        };
+        for (sizes, expected) in [
+            (&[][..], 0),
+            (&[Some(11)], 0),
+            (&[Some(1), Some(2)], 2),
+            (&[Some(1), Some(8), Some(2)], 2),
+            (&[Some(1), None, Some(2)], 1),
+            (&[Some(1), Some(11), Some(2)], 1),
+        ] {
+            let fragments: Vec<_> = sizes.iter().copied().map(of_size).collect();
+            assert_eq!(last_within(&fragments, 10).len(), expected, "{sizes:?}");
+        }
     }
 
     #[test]

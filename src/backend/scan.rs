@@ -130,7 +130,7 @@ impl Scan {
     }
 
     /// Starts reading; batches come in the order of the table's files, which is that of
-    /// appending until a compaction rewrites some of them.
+    /// appending until a compaction by another program rewrites some of them.
     pub async fn stream(self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let table = self.table.clone();
         let failed = |cause| table.failed("read", cause);

@@ -37,6 +37,7 @@ use lance_io::utils::CachedFileSize;
 use lance_table::format::{DataFile, Fragment};
 
 use super::database::Database;
+use super::erase::DELETIONS;
 use super::failure::{from_io, from_lance, is_conflict};
 use super::maintain::{TRANSACTIONS, Unmaintained};
 use super::table::Table;
@@ -48,7 +49,7 @@ use crate::error::{Error, Result, Status};
 const ATTEMPTS: u32 = 20;
 
 /// Where a table keeps its rows.
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 
 /// What the columns of a file that is being written collect together before they are encoded.
 const ENCODE_BYTES: u64 = 64 << 20;
@@ -226,7 +227,8 @@ impl Database {
         flush(directory).and_then(|()| flush(directory.and_then(Path::parent))).map_err(|cause| {
             let what = || {
                 format!(
-                    "the rows were added to the table {} of {}, but flushing them to the disk failed, so that a crash of                      the machine may take them",
+                    "the rows were added to the table {} of {}, but flushing them to the disk failed, so that a crash of the \
+                     machine may take them",
                     staged.table,
                     self.display()
                 )
@@ -462,6 +464,7 @@ impl Database {
         let (Some(_staging), Some(_table)) = (free(&data), free(&directory)) else { return };
         // Each fails, as it should, when anything is in it.
         let _ = std::fs::remove_dir(directory.join(TRANSACTIONS));
+        let _ = std::fs::remove_dir(directory.join(DELETIONS));
         let _ = std::fs::remove_dir(data);
         let _ = std::fs::remove_dir(directory);
     }

@@ -30,8 +30,8 @@ impl Table {
         Table { dataset, name: name.into(), database: database.into(), life, pin: None }
     }
 
-    pub(super) fn pinned(self, pin: Arc<Pin>) -> Table {
-        Table { pin: Some(pin), ..self }
+    pub(super) fn pinned(self, pin: Pin) -> Table {
+        Table { pin: Some(Arc::new(pin)), ..self }
     }
 
     /// A later version of the same table, under the same pin.

@@ -27,6 +27,7 @@ use super::manifests::VERSIONS;
 use super::table::Table;
 use crate::error::Result;
 use crate::log::{self, Level};
+use crate::process::epoch;
 
 /// The first and the longest pause between two looks at a lock that is taken.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
@@ -69,8 +70,12 @@ impl Database {
 
     /// Locks a table that was opened before for a commit on top of it; nothing if it has been dropped
     /// since, even if there is another one of its name.
-    pub(super) async fn lock_to_commit(&self, table: &Table) -> Result<Option<TableLock>> {
-        let locked = self.lock_table(table.name(), Access::Shared, || Ok(())).await?;
+    pub(super) async fn lock_to_commit(
+        &self,
+        table: &Table,
+        proceed: impl Fn() -> Result<()>,
+    ) -> Result<Option<TableLock>> {
+        let locked = self.lock_table(table.name(), Access::Shared, proceed).await?;
         Ok(locked.filter(|_| !table.is_dropped()))
     }
 
@@ -159,9 +164,37 @@ fn without_locks(table: &Path, cause: &IoError) -> Result<Option<TableLock>> {
     Ok(Some(TableLock::Nothing))
 }
 
+/// A locked file, given back when this is dropped.
+#[derive(Debug)]
+pub struct Flock {
+    file: File,
+    process: usize,
+}
+
+impl Flock {
+    /// That of `file`, which the caller has locked.
+    pub fn of(file: File) -> Flock {
+        Flock { file, process: epoch() }
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Flock {
+    fn drop(&mut self) {
+        // Closing would not be enough: a child that was forked meanwhile has the file open too. And
+        // what that child inherits is the parent's, and not for the child to give back.
+        if self.process == epoch() {
+            let _ = self.file.unlock();
+        }
+    }
+}
+
 /// A lock on a directory, given back when this is dropped.
 #[derive(Debug)]
-pub struct DirectoryLock(File);
+pub struct DirectoryLock(Flock);
 
 /// What came of one look at a lock.
 pub enum Claim {
@@ -182,21 +215,14 @@ impl DirectoryLock {
             Err(TryLockError::WouldBlock) => return Ok(Claim::Busy),
             Err(TryLockError::Error(cause)) => return Err(cause),
         }
-        let lock = DirectoryLock(file);
+        let lock = DirectoryLock(Flock::of(file));
         // The directory that was locked may have lost its name to another one in between.
         Ok(if lock.is_of(directory)? { Claim::Locked(lock) } else { Claim::Busy })
     }
 
     /// Whether `directory` is the one that is locked.
     pub fn is_of(&self, directory: &Path) -> IoResult<bool> {
-        is_same(&self.0, directory)
-    }
-}
-
-impl Drop for DirectoryLock {
-    fn drop(&mut self) {
-        // Closing would not be enough: a child that was forked meanwhile has the file open too.
-        let _ = self.0.unlock();
+        is_same(self.0.file(), directory)
     }
 }
 

@@ -20,8 +20,10 @@ use crate::ffi::store::MetaxyStore;
 /// `feature`, `options` and `context` are borrowed for the call; each may be NULL. A key of `metaxy-system/` names a
 /// table of Metaxy itself. `report` receives a stream that the caller releases, of one batch with a row per table and
 /// the columns `feature` (large text, null where no defined feature has the table), `table` (large text),
-/// `fragments_before`, `fragments_after`, `rows_removed` (deleted rows whose space was given back) and `version`
-/// (int64). If it fails or is cancelled, the tables before are compacted. Any thread. Fails with
+/// `fragments_before`, `fragments_after`, `rows_removed` (deleted rows whose space was given back), `version` (int64)
+/// and `problem` (large text): where `feature` is NULL, a table that cannot be compacted does not keep the others from
+/// it, but has no numbers and the reason here. If the call fails or is cancelled, the tables before are compacted. Any
+/// thread. Fails with
 /// `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed or open for
 /// reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
 /// `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
@@ -52,10 +54,11 @@ pub unsafe extern "C" fn metaxy_store_compact(
 /// than the option `prune.older_than_ms` says, with the files that only they need.
 ///
 /// The newest version is never removed, and in a local directory none that a read or a stream of this library, in any
-/// process, still uses, nor a later one; other programs are protected by the age alone. Files that belong to no version
+/// process, still uses, nor a later one. Other programs are protected by the age alone: with a small one, their reads
+/// and their writes may fail. Files that belong to no version
 /// may be of a write that is under way: they go when they are a week old. Pointers, threads and statuses as
 /// `metaxy_store_compact`. The columns of `report` are `feature`, `table` (large text), `versions_removed`,
-/// `bytes_removed` and `version` (int64).
+/// `bytes_removed`, `version` (int64) and `problem` (large text).
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]
@@ -89,7 +92,7 @@ pub unsafe extern "C" fn metaxy_store_prune(
 /// another store has this one in its chain. The space is given back by `metaxy_store_compact` and `metaxy_store_prune`.
 /// Pointers, threads and statuses as `metaxy_store_compact`, and `METAXY_UNSUPPORTED` for a table of Metaxy itself,
 /// `METAXY_SCHEMA_MISMATCH` for one without the feature's id columns; `feature` must be defined. The columns of
-/// `report` are `feature`, `table` (large text), `rows_removed` and `version` (int64).
+/// `report` are `feature`, `table` (large text), `rows_removed`, `version` (int64) and `problem` (large text).
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]

@@ -118,7 +118,8 @@ struct Row {
 
 impl Selection {
     /// Finds the current rows of `table`. Of rows with the same time, the one wins that
-    /// comes last in the table's files: the one appended last, until a compaction rewrites some of them.
+    /// comes last in the table's files: the one appended last, until a compaction by another
+    /// program rewrites some of them.
     pub async fn find(self, table: &Table) -> Result<Found> {
         let schema = table.schema();
         let columns = self.columns(&schema);

@@ -2,9 +2,11 @@
 //!
 //! All of it is safe while others read and write, in any number of processes.
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
+use futures::FutureExt;
 
 use super::Store;
 use super::context::Call;
@@ -14,13 +16,17 @@ use super::options::{
 };
 use super::report::{Report, Target};
 use super::superseded::Superseded;
-use crate::backend::{Erased, Extent};
+use crate::backend::{Erased, Extent, Retention};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, SYSTEM_NAMESPACE, SYSTEM_TABLE_PREFIX};
 use crate::log::{self, Level};
 
 /// How often rows to purge are looked for again because others moved them.
 const ATTEMPTS: u32 = 20;
+
+/// Versions that a writer leaves when it prunes, whatever their age: other programs, which pin nothing,
+/// have these for finding out what happened since they opened the table.
+const KEPT_VERSIONS: usize = 8;
 
 /// When tables are compacted without being asked.
 #[derive(Clone, Copy)]
@@ -46,7 +52,8 @@ impl Upkeep {
 impl Store {
     /// Joins the small fragments of the table of `feature`, or of every table, and gives the space of
     /// deleted rows back. The rows and their order stay as they are. One row per table, with the
-    /// columns `feature`, `table`, `fragments_before`, `fragments_after`, `rows_removed`, `version`.
+    /// columns `feature`, `table`, `fragments_before`, `fragments_after`, `rows_removed`, `version`,
+    /// `problem`: a table that fails, unless it is the one that was asked for, does not stop the others.
     pub async fn compact(
         &self,
         feature: Option<&str>,
@@ -54,21 +61,24 @@ impl Store {
         call: &Call,
     ) -> Result<RecordBatch> {
         let targets = self.to_maintain("compact", feature, options, call).await?;
-        let mut report = Report::new(["fragments_before", "fragments_after", "rows_removed", "version"]);
+        let mut report =
+            Report::with_problems(["fragments_before", "fragments_after", "rows_removed", "version"]);
         for target in targets {
             let proceed = || call.check();
             let done = async {
                 let _right = self.database().maintain(&target.table, proceed).await?;
                 Box::pin(self.database().compact(&target.table, Extent::Everything, proceed)).await
             };
-            if let Some(done) = done.await.map_err(|error| self.located(error))? {
-                let counts = [
-                    done.fragments_before as u64,
-                    done.fragments_after as u64,
-                    done.rows_removed,
-                    done.version,
-                ];
-                report.add(target, counts);
+            match done.await {
+                Ok(Some(done)) => {
+                    let (before, after) = (done.fragments_before as u64, done.fragments_after as u64);
+                    report.add(target, [before, after, done.rows_removed, done.version]);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let problem = self.problem("compact", feature, &target, error, call)?;
+                    report.add_problem(target, problem);
+                }
             }
         }
         report.finish()
@@ -77,18 +87,25 @@ impl Store {
     /// Removes the versions of the table of `feature`, or of every table, that were superseded longer
     /// ago than the option `prune.older_than_ms` says, with the files that only they need; none that
     /// is being read. One row per table, with the columns `feature`, `table`, `versions_removed`,
-    /// `bytes_removed`, `version`.
+    /// `bytes_removed`, `version`, `problem`.
     pub async fn prune(&self, feature: Option<&str>, options: &Options, call: &Call) -> Result<RecordBatch> {
         let targets = self.to_maintain("prune", feature, options, call).await?;
-        let age = milliseconds(options, PRUNE_OLDER_THAN_MS)?;
-        let mut report = Report::new(["versions_removed", "bytes_removed", "version"]);
+        let retention = Retention { age: milliseconds(options, PRUNE_OLDER_THAN_MS)?, versions: 1 };
+        let mut report = Report::with_problems(["versions_removed", "bytes_removed", "version"]);
         for target in targets {
             let done = async {
                 let _right = self.database().maintain(&target.table, || call.check()).await?;
-                Box::pin(self.database().prune(&target.table, age)).await
+                Box::pin(self.database().prune(&target.table, retention, || call.check())).await
             };
-            if let Some(done) = done.await.map_err(|error| self.located(error))? {
-                report.add(target, [done.versions_removed, done.bytes_removed, done.version]);
+            match done.await {
+                Ok(Some(done)) => {
+                    report.add(target, [done.versions_removed, done.bytes_removed, done.version]);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let problem = self.problem("prune", feature, &target, error, call)?;
+                    report.add_problem(target, problem);
+                }
             }
         }
         report.finish()
@@ -98,7 +115,7 @@ impl Store {
     /// latest of their sample in their feature version for longer than the option
     /// `purge.older_than_ms` says; and tombstones of that age with everything they hide, as far as the
     /// option `purge.tombstones` allows. One row per table, with the columns `feature`, `table`,
-    /// `rows_removed`, `version`.
+    /// `rows_removed`, `version`, `problem`.
     pub async fn purge(&self, feature: Option<&str>, options: &Options, call: &Call) -> Result<RecordBatch> {
         self.check_maintainable("purge", options)?;
         let age = milliseconds(options, PURGE_OLDER_THAN_MS)?;
@@ -112,14 +129,23 @@ impl Store {
             .checked_sub(age)
             .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
             .map_or(i64::MIN, |time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
-        let mut report = Report::new(["rows_removed", "version"]);
+        let mut report = Report::with_problems(["rows_removed", "version"]);
         for key in self.to_purge(feature, call).await? {
-            let located = |error: Error| self.located(error).with("feature", &key);
-            let graph = self.graph();
-            let id_columns = graph.get(&key).map_err(located)?.spec.id_columns.as_slice();
-            let superseded = Superseded { id_columns, until, tombstones };
-            if let Some(counts) = self.purge_table(&key, &superseded, call).await.map_err(located)? {
-                report.add(Target::of(&key), counts);
+            let target = Target::of(&key);
+            let purged = async {
+                let graph = self.graph();
+                let id_columns = graph.get(&key)?.spec.id_columns.as_slice();
+                let superseded = Superseded { id_columns, until, tombstones };
+                self.purge_table(&key, &superseded, call).await
+            };
+            match purged.await {
+                Ok(Some(counts)) => report.add(target, counts),
+                Ok(None) => {}
+                Err(error) => {
+                    let error = error.with("feature", &key);
+                    let problem = self.problem("purge", feature, &target, error, call)?;
+                    report.add_problem(target, problem);
+                }
             }
         }
         report.finish()
@@ -149,28 +175,57 @@ impl Store {
         ))
     }
 
-    /// What a writer does when its rows are there to stay: a failure is no failure of the write.
+    /// What a writer does when its rows are there to stay: nothing that happens here is a failure of the
+    /// write.
     pub(super) async fn keep_compact(&self, table: &str, call: &Call) {
         let Some(upkeep) = self.upkeep() else { return };
-        if let Err(error) = self.compact_tail(table, upkeep, call).await {
-            log::emit(Level::Warn, || {
-                format!("the table {table} of {} was not compacted after a write: {error}", self.display())
-            });
-        }
+        let compacted =
+            AssertUnwindSafe(Box::pin(self.compact_tail(table, upkeep, call))).catch_unwind().await;
+        let reason = match compacted {
+            Ok(Ok(())) => return,
+            // A caller that has no more time has its rows, and wants to go on.
+            Ok(Err(_)) if call.check().is_err() => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "its files make no sense".to_owned(),
+        };
+        log::emit(Level::Warn, || {
+            format!("the table {table} of {} was not compacted after a write: {reason}", self.display())
+        });
     }
 
     async fn compact_tail(&self, table: &str, upkeep: Upkeep, call: &Call) -> Result<()> {
-        let database = self.database();
-        // A caller that has no more time has its rows, and wants to go on.
-        if call.check().is_err() || database.tail_fragments(table).await? < upkeep.after_writes {
+        let (database, proceed) = (self.database(), || call.check());
+        proceed()?;
+        if database.tail_fragments(table).await? < upkeep.after_writes {
             return Ok(());
         }
         let Some(_right) = database.try_maintain(table) else { return Ok(()) };
         let extent = Extent::Tail { at_least: upkeep.after_writes };
-        if Box::pin(database.compact(table, extent, || Ok(()))).await?.is_some() {
-            Box::pin(database.prune(table, upkeep.keep)).await?;
+        if Box::pin(database.compact(table, extent, proceed)).await?.is_some() {
+            let retention = Retention { age: upkeep.keep, versions: KEPT_VERSIONS };
+            Box::pin(database.prune(table, retention, proceed)).await?;
         }
         Ok(())
+    }
+
+    /// What a report says of a table on which `operation` failed: one table does not keep the others
+    /// from being maintained, unless it is the one that was asked for.
+    fn problem(
+        &self,
+        operation: &str,
+        asked: Option<&str>,
+        target: &Target,
+        error: Error,
+        call: &Call,
+    ) -> Result<String> {
+        let error = self.located(error);
+        if asked.is_some() || call.check().is_err() {
+            return Err(error);
+        }
+        log::emit(Level::Warn, || {
+            format!("cannot {operation} the table {} of {}: {error}", target.table, self.display())
+        });
+        Ok(error.message().to_owned())
     }
 
     fn check_maintainable(&self, operation: &str, options: &Options) -> Result<()> {

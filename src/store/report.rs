@@ -22,18 +22,33 @@ impl Target {
 /// One row per table: what was done to it, in numbers.
 pub struct Report<const N: usize> {
     names: [&'static str; N],
+    /// Whether there is a column for it.
+    tells_problems: bool,
     targets: Vec<Target>,
-    counts: Vec<[u64; N]>,
+    outcomes: Vec<Outcome<N>>,
 }
+
+/// Counts, or why there are none.
+type Outcome<const N: usize> = std::result::Result<[u64; N], String>;
 
 impl<const N: usize> Report<N> {
     pub fn new(names: [&'static str; N]) -> Self {
-        Report { names, targets: Vec::new(), counts: Vec::new() }
+        Report { names, tells_problems: false, targets: Vec::new(), outcomes: Vec::new() }
+    }
+
+    /// As [`Report::new`], with a last column `problem`, for tables that stand in nobody's way.
+    pub fn with_problems(names: [&'static str; N]) -> Self {
+        Report { tells_problems: true, ..Report::new(names) }
     }
 
     pub fn add(&mut self, target: Target, counts: [u64; N]) {
         self.targets.push(target);
-        self.counts.push(counts);
+        self.outcomes.push(Ok(counts));
+    }
+
+    pub fn add_problem(&mut self, target: Target, problem: String) {
+        self.targets.push(target);
+        self.outcomes.push(Err(problem));
     }
 
     pub fn finish(self) -> Result<RecordBatch> {
@@ -44,8 +59,13 @@ impl<const N: usize> Report<N> {
         let mut columns: Vec<(&str, ArrayRef, bool)> =
             vec![("feature", Arc::new(features), true), ("table", Arc::new(tables), true)];
         for (place, name) in self.names.into_iter().enumerate() {
-            let counts = self.counts.iter().map(|counts| counts.get(place).map(|count| *count as i64));
-            columns.push((name, Arc::new(counts.collect::<Int64Array>()), true));
+            let count = |outcome: &Outcome<N>| Some(*outcome.as_ref().ok()?.get(place)? as i64);
+            columns.push((name, Arc::new(self.outcomes.iter().map(count).collect::<Int64Array>()), true));
+        }
+        if self.tells_problems {
+            let problems: LargeStringArray =
+                self.outcomes.iter().map(|outcome| outcome.as_ref().err().map(String::as_str)).collect();
+            columns.push(("problem", Arc::new(problems), true));
         }
         RecordBatch::try_from_iter_with_nullable(columns)
             .map_err(|cause| Error::new(Status::Internal, format!("the report is malformed: {cause}")))

@@ -19,7 +19,8 @@ use crate::error::{Error, Result, Status};
 /// What is to be found.
 pub struct Superseded<'a> {
     pub id_columns: &'a [String],
-    /// Rows that were superseded at this time or before, in microseconds since 1970.
+    /// Rows that were superseded at this time or before, in microseconds since 1970. A row is
+    /// superseded by a later one only: of rows of the same time, all stay.
     pub until: i64,
     /// Also the last row of a sample, if it is a tombstone no later than that.
     pub tombstones: bool,
@@ -111,14 +112,20 @@ fn choose(mut rows: Vec<Row>, until: i64, tombstones: bool) -> Vec<u64> {
         // The first row that stays and is not a tombstone, over all versions.
         let mut oldest_left: Option<(i64, u64)> = None;
         for version in sample.chunk_by(|a, b| a.version == b.version) {
-            for (place, row) in version.iter().enumerate() {
-                match version.get(place + 1) {
-                    Some(next) if next.time <= until => chosen.push(row.address),
-                    None if row.tombstone && tombstones && row.time <= until => tombs.push(row),
-                    _ if row.tombstone => {}
-                    _ => {
-                        let left = (row.time, row.address);
-                        oldest_left = Some(oldest_left.map_or(left, |oldest| oldest.min(left)));
+            // A row without a time is the earliest of all, and so supersedes nothing.
+            let mut times = version.chunk_by(|a, b| a.time == b.time).peekable();
+            while let Some(equals) = times.next() {
+                let successor = times.peek().and_then(|later| later.first()).map(|later| later.time);
+                for (place, row) in equals.iter().enumerate() {
+                    let last = place + 1 == equals.len();
+                    match successor {
+                        Some(time) if time <= until => chosen.push(row.address),
+                        None if last && row.tombstone && tombstones && row.time <= until => tombs.push(row),
+                        _ if row.tombstone => {}
+                        _ => {
+                            let left = (row.time, row.address);
+                            oldest_left = Some(oldest_left.map_or(left, |oldest| oldest.min(left)));
+                        }
                     }
                 }
             }
@@ -175,6 +182,18 @@ mod tests {
         assert!(chosen(&rows, 19, true).is_empty());
         assert_eq!(chosen(&rows, 20, true), [0]);
         assert_eq!(chosen(&rows, 100, true), [0, 1]);
+    }
+
+    #[test]
+    fn rows_of_the_same_time_and_without_one_stay() {
+        assert!(chosen(&[row(1, 0, 10, false), row(1, 0, 10, false)], 100, true).is_empty());
+        assert!(chosen(&[row(1, 0, i64::MIN, false), row(1, 0, i64::MIN, false)], 100, true).is_empty());
+        // Unless a later one hides all of them.
+        let rows =
+            [row(1, 0, i64::MIN, false), row(1, 0, 10, false), row(1, 0, 10, false), row(1, 0, 20, false)];
+        assert_eq!(chosen(&rows, 10, true), [0]);
+        assert_eq!(chosen(&rows, 20, true), [0, 1, 2]);
+        assert!(chosen(&[row(1, 0, 10, false), row(1, 0, 10, true)], 100, true).is_empty());
     }
 
     #[test]
