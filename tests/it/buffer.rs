@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, LargeStringArray, RecordBatch};
-use metaxy::log::{self, Level};
+use metaxy::log::Level;
 use metaxy::store::context::{Call, Context};
 use metaxy::store::{BufferedWriter, ReadRequest, Store};
 use metaxy::{Result, Status};
 
 use crate::native::{ROOT, compile, linked};
-use crate::support::{batch, by_field, column, failure, open, options, read, root, text, write};
+use crate::support::{batch, by_field, column, failure, listen, open, options, read, root, text, write};
 
 /// Neither the rows nor the time of a test reach these.
 const NEVER: (&str, &str) = ("buffer.ms", "3600000");
@@ -469,17 +469,8 @@ fn rows_are_acknowledged_and_the_table_is_kept_compact() {
 
 #[test]
 fn what_is_given_up_is_logged() {
-    let said = Arc::new(Mutex::new(Vec::new()));
     let (directory, store, writer) = fresh(&[NEVER]);
-    let (heard, mine) = (said.clone(), directory.path().display().to_string());
-    log::set_sink(Some((
-        Level::Warn,
-        Arc::new(move |_, message| {
-            if message.contains(&mine) {
-                heard.lock().unwrap().push(message.to_owned());
-            }
-        }),
-    )));
+    let listener = listen(Level::Warn, directory.path().to_str().unwrap());
     push(&store, &writer, "a", 1).unwrap();
     flush(&store, &writer).unwrap();
     push(&store, &writer, "b", 1).unwrap();
@@ -493,8 +484,7 @@ fn what_is_given_up_is_logged() {
         assert_eq!(failure(waiting.join().unwrap()).status(), Status::InvalidState);
     });
     drop(writer);
-    log::set_sink(None);
-    let said = said.lock().unwrap();
+    let said = listener.heard();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("2 rows that were pushed to it are given up"), "{said:?}");
     assert_eq!(written(&store, "id"), ["a"]);

@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use metaxy::config::{Config, Environment};
-use metaxy::log::{self, Level};
+use metaxy::log::Level;
 use metaxy::store::context::Call;
 use metaxy::store::options::Options;
 use metaxy::store::{ReadRequest, Store};
 use metaxy::{Error, Result, Status};
 
-use crate::support::{column, failure, options, read, read_with_schema, root, rows, samples, write};
+use crate::support::{column, failure, listen, options, read, read_with_schema, root, rows, samples, write};
 
 /// Three environments in one file, each falling back to the next; where they are, variables say.
 const CHAIN: &str = r#"
@@ -334,26 +334,16 @@ fn relative_places_are_those_of_the_time_of_loading() {
 fn what_has_no_meaning_is_told_once_when_the_store_is_opened() {
     let secret = "connect_kwargs = {client_config = 'sesame', region = 'eu'}";
     let project = Project::new(&CHAIN.replace("[stores.staging]", &format!("{secret}\n[stores.staging]")));
-    let (said, mine) = (Arc::new(Mutex::new(Vec::new())), project.path().display().to_string());
-    let heard = said.clone();
-    log::set_sink(Some((
-        Level::Warn,
-        Arc::new(move |_, message| {
-            if message.contains(&mine) {
-                heard.lock().unwrap().push(message.to_owned());
-            }
-        }),
-    )));
+    let listener = listen(Level::Warn, project.path().to_str().unwrap());
     let config = project.load(&[("METAXY_STORES__CI__URI", "/x")]).unwrap();
     for _ in 0..2 {
         config.stores().unwrap();
         config.store_settings("dev").unwrap();
     }
     config.open_store(Some("staging"), &Options::new(), &Call::default()).unwrap();
-    assert_eq!(said.lock().unwrap().len(), 0, "{:?}", said.lock().unwrap());
+    assert_eq!(listener.heard(), [""; 0]);
     config.open_store(None, &Options::new(), &Call::default()).unwrap();
-    log::set_sink(None);
-    let said = said.lock().unwrap();
+    let said = listener.heard();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("client_config has no meaning here") && !said[0].contains("sesame"), "{said:?}");
 }
