@@ -294,7 +294,7 @@ struct ArrowArrayStream {
  * Rows wait in memory until enough of them do (`buffer.rows`, `buffer.bytes`) or one has waited long enough
  * (`buffer.ms`); then they are committed together, as one write with one time, in the background and in the order of
  * their pushes. A push tells a ticket, which counts the rows that were pushed up to its last; its rows, and all before
- * them, are committed and there to stay once `metaxy_buffered_writer_committed` is not less, or
+ * them, are committed and there to stay once `metaxy_buffered_writer_committed` is not less; its own rows are once
  * `metaxy_buffered_writer_wait` has returned `METAXY_OK` for it. Nothing else acknowledges a row: until then, the end of
  * the process takes it.
  *
@@ -304,7 +304,15 @@ struct ArrowArrayStream {
  * A commit that fails loses nothing: its rows stay and are tried again, before any later ones. It is reported to the
  * calls that wait for it, or else to the next push, wait, flush or close, with the number of rows that wait (detail
  * `rows`). Those that another try may help are tried again, ever more seldom; such an error is retryable. Otherwise a
- * flush or close tries again, and every push and wait fails until one succeeds. If it is not known whether the storage
+ * flush or close tries again, and every push and wait fails until one succeeds.
+ *
+ * Rows are checked when they are pushed. If the table has changed by the time they are committed, so that some do not fit
+ * it any more, those are given up, with the other rows of their push, and all others are committed without them. The
+ * calls that wait meanwhile report it, or else the next call, and the next flush or close in any case, with the number
+ * of rows that are not written (detail `rows`) and the first of their tickets (detail `ticket`); a wait for one of these
+ * tickets always does. `metaxy_buffered_writer_committed` stays before them.
+ *
+ * If it is not known whether the storage
  * has made the commit (`METAXY_UNAVAILABLE` and not retryable), nothing is tried again, and every call but
  * `metaxy_buffered_writer_committed` reports it.
  */
@@ -1156,8 +1164,8 @@ MetaxyStatus metaxy_store_buffered_writer(const MetaxyStore *store,
  * is still being committed.
  *
  * `rows` is moved in on every path, failures too: afterwards its `release` is NULL. `context` is borrowed for the
- * call and may be NULL. `ticket`, which may be NULL, receives the ticket of the rows. What a write would refuse is
- * refused here, so that it spoils nobody else's rows. With any error none of the rows is added: where a failed commit is
+ * call and may be NULL. `ticket`, which may be NULL, receives the ticket of the rows. What a write to the table as it is
+ * now would refuse is refused here. With any error none of the rows is added: where a failed commit is
  * reported, and the error is retryable, they are to be pushed again. The rows of one thread keep their order. Any thread,
  * many at once. Fails as `metaxy_store_write`, and with `METAXY_INVALID_STATE` after the end of the writer.
  *
@@ -1170,10 +1178,11 @@ MetaxyStatus metaxy_buffered_writer_push(const MetaxyBufferedWriter *writer,
                                          MetaxyError **error);
 
 /**
- * Commits all rows that were pushed before; when this returns `METAXY_OK`, they are there to stay.
+ * Commits all rows that were pushed before; when this returns `METAXY_OK`, they are there to stay, but for those that an
+ * earlier flush has reported as given up.
  *
  * `context` is borrowed for the call and may be NULL; a flush that is cancelled or too late goes on in the background,
- * and its rows wait to be committed. Any thread, many at once. Fails as `metaxy_store_write`.
+ * and its rows wait to be committed. If they are committed by then, it returns `METAXY_OK`. Any thread, many at once. Fails as `metaxy_store_write`.
  *
  * @since 0.1.0
  */

@@ -1,5 +1,6 @@
 //! URIs: where a store is, resolved by its scheme only, and how to show it without its secrets.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use url::Url;
@@ -20,6 +21,14 @@ impl Location {
     /// in letters of either case, decides what is remote, so that a path may begin with anything,
     /// `db` included.
     pub fn parse(uri: &str) -> Result<Location> {
+        // Where a whole path is given, the process may well stand in a directory that is gone.
+        let here = std::env::current_dir().unwrap_or_default();
+        Location::parse_in(uri, &here, std::env::var_os("HOME").as_deref())
+    }
+
+    /// As [`Location::parse`], by another working directory and home than those of the process now.
+    pub fn parse_in(uri: &str, directory: &Path, home: Option<&OsStr>) -> Result<Location> {
+        let local = |path: &str| absolute(&directory.join(expand_home(path, home)?)).map(Location::Directory);
         if uri.is_empty() {
             return Err(Error::invalid("the URI of the store is empty; give a directory or a URI"));
         }
@@ -27,11 +36,11 @@ impl Location {
             return file_url(uri);
         }
         let Some((scheme, rest)) = uri.split_once("://") else {
-            return Ok(Location::Directory(absolute(&expand_home(uri)?)?));
+            return local(uri);
         };
         match scheme.to_ascii_lowercase().as_str() {
             "memory" => Ok(Location::Memory),
-            "local" => Ok(Location::Directory(absolute(&expand_home(rest)?)?)),
+            "local" => local(rest),
             scheme => Err(Error::new(
                 Status::Unsupported,
                 format!(
@@ -50,6 +59,18 @@ impl Location {
                 || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
         };
         matches!((self, other), (Location::Directory(one), Location::Directory(other)) if same(one, other))
+    }
+
+    /// A URI that is this place, wherever the process stands.
+    pub fn uri(&self) -> String {
+        match self {
+            Location::Memory => "memory://".to_owned(),
+            Location::Directory(path) => match (path.to_str(), Url::from_file_path(path)) {
+                (Some(path), _) if !path.contains("://") => path.to_owned(),
+                (_, Ok(url)) => url.to_string(),
+                (_, Err(())) => path.display().to_string(),
+            },
+        }
     }
 
     pub fn directory(&self) -> Option<&Path> {
@@ -81,14 +102,14 @@ fn file_url(uri: &str) -> Result<Location> {
     url.to_file_path().map(Location::Directory).map_err(|()| unusable(elsewhere))
 }
 
-fn expand_home(path: &str) -> Result<PathBuf> {
+fn expand_home(path: &str, home: Option<&OsStr>) -> Result<PathBuf> {
     let below = match path {
         "~" => Some(""),
         _ => path.strip_prefix("~/"),
     };
     match below {
         None => Ok(PathBuf::from(path)),
-        Some(below) => match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+        Some(below) => match home.filter(|home| !home.is_empty()) {
             Some(home) => Ok(PathBuf::from(home).join(below)),
             None => Err(Error::invalid(format!(
                 "{path:?} begins with ~ but HOME is not set; give the whole path"
@@ -172,6 +193,39 @@ mod tests {
         assert_eq!(directory("/a b/c"), Path::new("/a b/c"));
         assert_eq!(Location::parse("memory://").unwrap(), Location::Memory);
         assert_eq!(Location::parse("db://name").unwrap_err().status(), Status::Unsupported);
+    }
+
+    #[test]
+    fn a_place_is_the_same_wherever_the_process_stands() {
+        let parse = |uri: &str| Location::parse_in(uri, Path::new("/w/d"), Some(OsStr::new("/h")));
+        for (uri, path) in [
+            ("x", "/w/d/x"),
+            ("./x", "/w/d/x"),
+            ("../x", "/w/d/../x"),
+            ("local://x/y", "/w/d/x/y"),
+            ("LOCAL://~/y", "/h/y"),
+            ("~", "/h"),
+            ("~/x", "/h/x"),
+            ("~x", "/w/d/~x"),
+            ("/x", "/x"),
+            ("file:///x%20y", "/x y"),
+            ("./a:/b", "/w/d/a:/b"),
+            ("file:///a%3A//b", "/a:/b"),
+            ("./file:x", "/w/d/file:x"),
+        ] {
+            let location = parse(uri).unwrap();
+            assert_eq!(location.directory(), Some(Path::new(path)), "{uri}");
+            assert_eq!(Location::parse(&location.uri()).unwrap(), location, "{uri}");
+        }
+        assert_eq!(parse("memory://").unwrap().uri(), "memory://");
+        for home in [None, Some(OsStr::new(""))] {
+            let error = Location::parse_in("~/x", Path::new("/w"), home).unwrap_err();
+            assert!(error.message().contains("HOME is not set"), "{error}");
+        }
+        // What no text can say, a URL can.
+        let odd: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"/w/\xff");
+        let odd = Location::parse_in("x", Path::new(odd), None).unwrap();
+        assert_eq!(Location::parse(&odd.uri()).unwrap(), odd);
     }
 
     #[test]

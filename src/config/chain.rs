@@ -55,7 +55,7 @@ impl Config {
     fn place_of(&self, name: &str) -> Option<String> {
         let uri = self.store_settings(name).ok()?.uri;
         let resolved = |path: PathBuf| path.canonicalize().unwrap_or(path).display().to_string();
-        match Location::parse(&uri) {
+        match self.0.environment.locate(&uri) {
             Ok(Location::Directory(path)) => Some(resolved(path)),
             Ok(Location::Memory) => None,
             Err(_) => Some(uri.trim_end_matches('/').to_owned()),

@@ -35,11 +35,6 @@ impl Connect {
     pub(super) fn read(place: &Place<'_>) -> Result<Connect> {
         let known: Vec<&str> = KEPT.into_iter().chain(PASSED_OVER).collect();
         place.check_names(&known, "")?;
-        for name in PASSED_OVER {
-            if let Some(place) = place.member(name) {
-                log::emit(Level::Warn, || place.refuse("has no meaning here and is passed over").to_string());
-            }
-        }
         let text = |name: &str| place.member(name).map(|place| place.scalar()).transpose();
         let storage_options = match place.member("storage_options") {
             Some(options) => options.members()?,
@@ -54,6 +49,13 @@ impl Connect {
                 .map(|(name, place)| Ok((name.to_owned(), place.scalar()?)))
                 .collect::<Result<_>>()?,
         })
+    }
+}
+
+/// Says in the log what of `connect_kwargs` has no meaning here.
+pub fn warn_of_unused(place: &Place<'_>) {
+    for place in PASSED_OVER.into_iter().filter_map(|name| place.member(name)) {
+        log::emit(Level::Warn, || place.refuse("has no meaning here and is passed over").to_string());
     }
 }
 

@@ -1,7 +1,11 @@
 //! What surrounds the process, read in one place, so that all the rest is a function of it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use crate::backend::Location;
+use crate::error::Result;
 
 /// Environment variables and a working directory. It has no `Debug`, because it has credentials.
 #[derive(Clone, Default)]
@@ -32,6 +36,12 @@ impl Environment {
 
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where `uri` is, as seen from here. That does not change when the process changes its working
+    /// directory or its `HOME`, before a store that is opened late is needed.
+    pub(super) fn locate(&self, uri: &str) -> Result<Location> {
+        Location::parse_in(uri, &self.directory, self.variable("HOME").map(OsStr::new))
     }
 
     pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {

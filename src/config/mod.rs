@@ -90,10 +90,14 @@ impl Config {
     fn check(&self) -> Result<()> {
         self.root().check_names(&SETTINGS, "")?;
         for (name, store) in self.stores_by_name()? {
-            store::check_names(name, &store)?;
-            if store.member("type").is_none() {
-                // As Metaxy does: most likely a variable has the name of a store that is no more.
-                log::emit(Level::Warn, || store.refuse("has no type and cannot be opened").to_string());
+            match store::check(name, &store) {
+                Err(error) if store::is_complete(&store) => return Err(error),
+                // What has the right names is a table.
+                Err(error) => {
+                    store.members()?;
+                    log::emit(Level::Warn, || format!("the store {name} cannot be opened: {error}"));
+                }
+                Ok(_) => {}
             }
         }
         Ok(())

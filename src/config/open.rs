@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Config;
-use crate::backend::{Location, mask};
+use super::{Config, StoreSettings};
+use crate::backend::mask;
 use crate::error::Result;
 use crate::feature::{Truncation, check_project_name};
 use crate::store::context::Call;
@@ -46,8 +46,12 @@ impl Config {
                 continue;
             }
             let below = self.fallbacks(&name, options, shared)?;
-            let uri =
-                self.store_settings(&name).map_or_else(|_| String::new(), |settings| mask(&settings.uri));
+            let uri = match self.store_settings(&name) {
+                Ok(StoreSettings { uri, .. }) => {
+                    mask(&self.0.environment.locate(&uri).map_or(uri, |place| place.uri()))
+                }
+                Err(_) => String::new(),
+            };
             let fallback = Fallback::lazy(Some(&name), uri, {
                 let (config, name, options) = (self.clone(), name.clone(), options.clone());
                 move || {
@@ -74,9 +78,12 @@ impl Config {
         configured.set(NAME, Some(name))?;
         configured.set(HASH_ALGORITHM, Some(&settings.hash_algorithm))?;
         configured.set(HASH_TRUNCATION_LENGTH, Some(&self.truncation()?))?;
+        self.warn_of_unused(name);
         // The one place where `settings.connect` goes on from here. A directory needs none of it, and
         // what is not a directory is refused by its scheme.
-        open(&settings.uri, below, &options.or(&configured), call).map_err(|error| {
+        let located = self.0.environment.locate(&settings.uri);
+        let opened = located.and_then(|place| open(&place.uri(), below, &options.or(&configured), call));
+        opened.map_err(|error| {
             error.reworded(|message| format!("the store {name}: {message}")).with("store", name)
         })
     }
@@ -113,7 +120,7 @@ impl Config {
             self.check_chain(name)?;
             self.project()?;
             self.truncation()?;
-            Location::parse(&self.store_settings(name)?.uri)
+            self.0.environment.locate(&self.store_settings(name)?.uri)
         };
         check().err().map(|error| error.message().to_owned())
     }

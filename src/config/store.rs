@@ -1,7 +1,7 @@
 //! What the table of a store means.
 
 use super::tree::Place;
-use super::{Config, Connect};
+use super::{Config, Connect, connect};
 use crate::error::{Result, Status};
 use crate::store::options::{HASH_ALGORITHM, Options};
 
@@ -30,13 +30,23 @@ pub struct StoreSettings {
     pub connect: Connect,
 }
 
-/// Refuses what does not belong directly under `[stores.<name>]`, where many pages show it.
-pub fn check_names(name: &str, store: &Place<'_>) -> Result<()> {
+/// The type of a store. Refuses one without, and what does not belong directly under
+/// `[stores.<name>]`, where many pages show it.
+pub fn check<'a>(name: &str, store: &Place<'a>) -> Result<Place<'a>> {
     store.check_names(
         &["type", "config"],
         &format!("; put settings such as uri under [stores.{name}.config]"),
     )?;
-    store.member("config").map_or(Ok(()), |config| config.members().map(drop))
+    store.member("config").map_or(Ok(()), |config| config.members().map(drop))?;
+    let missing =
+        || store.refuse(format!("has no type; write type = {:?} under [stores.{name}]", LANCEDB[0]));
+    store.member("type").ok_or_else(missing)
+}
+
+/// Whether anything says what the store is. Metaxy leaves out what has no type: most likely a
+/// variable has the name of a store that is no more.
+pub fn is_complete(store: &Place<'_>) -> bool {
+    store.member("type").is_some()
 }
 
 impl Config {
@@ -45,6 +55,14 @@ impl Config {
     pub fn store_settings(&self, name: &str) -> Result<StoreSettings> {
         let store = self.find(name)?;
         read(name, &store).map_err(|error| error.with("store", name))
+    }
+
+    /// Says in the log what of the settings of `name` has no meaning here.
+    pub(super) fn warn_of_unused(&self, name: &str) {
+        let config = self.find(name).ok().and_then(|store| store.member("config"));
+        if let Some(place) = config.and_then(|config| config.member("connect_kwargs")) {
+            connect::warn_of_unused(&place);
+        }
     }
 
     /// The stores that `name` falls back to, whatever else is said of it.
@@ -66,9 +84,7 @@ impl Config {
 }
 
 fn read(name: &str, store: &Place<'_>) -> Result<StoreSettings> {
-    let Some(kind) = store.member("type") else {
-        return Err(store.refuse(format!("has no type; write type = {:?} under [stores.{name}]", LANCEDB[0])));
-    };
+    let kind = check(name, store)?;
     let text = kind.text()?;
     // Metaxy also takes module:class.
     if !LANCEDB.contains(&text.replace(':', ".").as_str()) {

@@ -237,17 +237,34 @@ fn unknown_names_are_told_with_the_nearest() {
 
     let error = failure(load(&format!("[stores.dev]\ntype = '{LANCEDB}'\nuri = '/x'"), &[]));
     says(&error, Status::InvalidArgument, &["line 3: stores.dev.uri", "under [stores.dev.config]"]);
-    let error = failure(load("[stores.'my store']\ntipe = 'x'", &[]));
-    says(&error, Status::InvalidArgument, &["stores.\"my store\".tipe", "did you mean `type`?"]);
-    let error = failure(load("", &[("METAXY_STORES__DEV__URI", "/x")]));
+    let error = failure(load(&store("dev", "uri = '/x'"), &[("METAXY_STORES__DEV__URI", "/x")]));
     says(&error, Status::InvalidArgument, &["METAXY_STORES__DEV__URI", "stores.dev.uri"]);
 
     let config = config(&store("dev", "uri = '/x'\nfallback_store = ['a']"));
     says(&open_error(&config, None), Status::InvalidArgument, &["line 5", "did you mean `fallback_stores`?"]);
-    for (toml, what) in
-        [("stores = 5", "a table"), ("[stores]\ndev = 5", "a table"), ("[stores.dev]\nconfig = 1", "a table")]
-    {
+    for (toml, what) in [
+        ("stores = 5", "a table"),
+        ("[stores]\ndev = 5", "a table"),
+        ("[stores.dev]\ntype = 'x'\nconfig = 1", "a table"),
+    ] {
         says(&failure(load(toml, &[])), Status::InvalidArgument, &["must be", what]);
+    }
+}
+
+#[test]
+fn a_store_without_a_type_keeps_nobody_from_the_others() {
+    let dev = store("dev", "uri = 'memory://'");
+    for (more, variables, parts) in [
+        ("", &[("METAXY_STORES__CI__URI", "/x")][..], &["METAXY_STORES__CI__URI", "stores.ci.uri"][..]),
+        ("", &[("METAXY_STORES__CI__CONFIG__URI", "/x")], &["METAXY_STORES__CI", "stores.ci has no type"]),
+        ("[stores.ci]\ntipe = 'x'", &[], &["stores.ci.tipe", "did you mean `type`?"]),
+        ("[stores.ci]\nconfig = 1", &[], &["stores.ci.config must be a table"]),
+        ("[stores.ci]", &[], &["stores.ci has no type"]),
+    ] {
+        let config = load(&(dev.clone() + more), variables).unwrap();
+        config.open_store(None, &Options::new(), &Call::default()).unwrap();
+        says(&open_error(&config, Some("ci")), Status::InvalidArgument, parts);
+        assert!(config.problem("ci").is_some_and(|problem| problem.contains(parts[0])));
     }
 }
 
@@ -370,6 +387,29 @@ fn global_values_are_checked() {
         assert_eq!(config.truncation().unwrap(), kept, "{length}");
     }
     assert_eq!(config(&dev).truncation().unwrap(), "8");
+}
+
+#[test]
+fn stores_are_where_they_were_when_the_configuration_was_loaded() {
+    let files = Files::new(&[(
+        "metaxy.toml",
+        &(store("dev", "uri = './dev'\nfallback_stores = ['home', 'same']")
+            + &store("home", "uri = '~/store'")
+            + &store("same", "uri = 'local://x/../dev/.'")),
+    )]);
+    let home = files.0.path().join("h");
+    let config = files.load(&[("HOME", home.to_str().unwrap())]).unwrap();
+    let at = |name: &str| files.0.path().join(name).display().to_string();
+    let stores = config.fallbacks("dev", &Options::new(), &mut std::collections::BTreeMap::new()).unwrap();
+    assert_eq!(stores[0].display(), format!("[home] {}", at("h/store")));
+    assert_eq!(stores[0].store().unwrap().display(), stores[0].display());
+    let dev = config.open_store(None, &Options::new(), &Call::default()).unwrap();
+    assert_eq!(dev.display(), format!("[dev] {}", at("./dev").replace("/./", "/")));
+    assert!(files.0.path().join("dev").is_dir());
+
+    let config = files.load(&[]).unwrap();
+    says(&open_error(&config, Some("home")), Status::InvalidArgument, &["the store home", "HOME is not set"]);
+    assert!(config.problem("home").is_some_and(|problem| problem.contains("HOME")));
 }
 
 // ---- secrets ----

@@ -10,8 +10,13 @@
 //! number tells what is acknowledged: a push gives the number of its last row as a ticket, and all
 //! rows up to [`BufferedWriter::committed`] are there to stay.
 //!
+//! Rows are checked when they are pushed, by the table as it was then. If it is another when they are
+//! committed, those that do not fit any more are refused, by whole pushes, so that they do not keep
+//! the others from being committed.
+//!
 //! [`Writer`]: super::Writer
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
@@ -21,11 +26,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::Store;
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Bad, alone};
 use super::context::{Call, Context};
 use super::incoming::Incoming;
 use super::options::{BUFFER_BYTES, BUFFER_MS, BUFFER_ROWS, Options, WRITE_DUPLICATES};
-use super::write::{OnRepeat, Samples, check_same_columns};
+use super::write::{Aftercare, OnRepeat, Samples, check_same_columns};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Graph};
 use crate::log::{self, Level};
@@ -74,9 +79,10 @@ struct State {
     waiting: Backlog,
     /// The rows of the commit under way, kept until it has succeeded.
     committing: Option<Arc<Backlog>>,
-    /// Rows that were accepted, and the first so many of them that are committed.
+    /// Rows that were accepted, and the first so many of them that are committed or refused.
     pushed: u64,
-    committed: u64,
+    settled: u64,
+    refused: Vec<Refused>,
     /// Up to which row a commit was asked for.
     asked: u64,
     /// Commits that failed, and how many of them since the last success.
@@ -94,6 +100,34 @@ struct Trouble {
     error: Error,
     next: Next,
     told: bool,
+}
+
+/// Pushes that were accepted but did not fit the table any more when they were to be committed.
+struct Refused {
+    /// The first row of each, and its ticket.
+    pushes: Vec<RangeInclusive<u64>>,
+    error: Error,
+    /// How many commits had failed, this one counted.
+    failures: u64,
+    told: Told,
+}
+
+/// Who was told of rows that are refused, besides those who wait for them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    Nobody,
+    /// A push or a wait for later rows.
+    Any,
+    /// A flush, which answers for all rows before it.
+    Flush,
+}
+
+/// What asks whether rows are committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    Push,
+    Wait,
+    Flush,
 }
 
 /// When a commit that failed is tried again.
@@ -198,7 +232,7 @@ impl BufferedWriter {
     }
 
     /// Commits all rows that were pushed before; they are there to stay when this returns without an
-    /// error. A call that is cancelled or too late does not end the commit.
+    /// error, but for those whose refusal a flush has told before. A call that is cancelled or too late does not end the commit.
     pub async fn flush(&self, call: &Call) -> Result<()> {
         let (pushed, seen) = {
             let mut state = self.buffer.state();
@@ -206,7 +240,7 @@ impl BufferedWriter {
             (state.pushed, state.failures)
         };
         self.buffer.wanted.notify_one();
-        self.buffer.until(pushed, seen, true, call).await
+        self.buffer.until(pushed, seen, Asker::Flush, call).await
     }
 
     /// Waits until the rows up to `ticket` are committed, without asking for it.
@@ -223,12 +257,12 @@ impl BufferedWriter {
                 .with("argument", "ticket"),
             ));
         }
-        self.buffer.until(ticket, seen, false, call).await
+        self.buffer.until(ticket, seen, Asker::Wait, call).await
     }
 
-    /// How many rows are committed; a push is, if its ticket is not greater.
+    /// Up to which ticket all rows are committed; it does not go beyond rows that are refused.
     pub fn committed(&self) -> u64 {
-        self.buffer.state().committed
+        self.buffer.state().committed()
     }
 
     /// Refuses further rows, commits those that are there and ends. With an error it has not ended,
@@ -267,7 +301,7 @@ impl BufferedWriter {
         // Not told apart: on a thread of the runtime, which cannot wait.
         let ended = ended.unwrap_or(false);
         let state = buffer.state();
-        let (lost, doubtful) = (state.pushed - state.committed, state.is_doubtful() || !ended);
+        let (lost, doubtful) = (state.pushed - state.settled, state.is_doubtful() || !ended);
         drop(state);
         if lost > 0 {
             log::emit(Level::Warn, || {
@@ -310,7 +344,7 @@ impl Buffer {
             OnRepeat::Refuse => Samples::new(&plan)?.of(&completed)?.to_vec(),
             OnRepeat::KeepLast | OnRepeat::Keep => Vec::new(),
         };
-        Ok(Checked { rows, samples })
+        Ok(Checked { rows: alone(rows), samples })
     }
 
     fn plan(&self) -> Arc<Incoming> {
@@ -327,7 +361,8 @@ impl Buffer {
                 "the buffered writer was closed; open another for more rows",
             )));
         }
-        if let Some(error) = state.complaint(seen, false) {
+        let refusal = state.refusal(u64::MAX, seen, Asker::Push);
+        if let Some(error) = refusal.or_else(|| state.complaint(seen, false)) {
             return Some(Err(
                 error.reworded(|reason| format!("{reason}; the rows of this push were not added"))
             ));
@@ -357,14 +392,14 @@ impl Buffer {
     }
 
     /// Waits until the rows up to `ticket` are committed, or a commit fails.
-    async fn until(&self, ticket: u64, seen: u64, flushing: bool, call: &Call) -> Result<()> {
+    async fn until(&self, ticket: u64, seen: u64, asker: Asker, call: &Call) -> Result<()> {
         let mut changed = self.changed.subscribe();
-        let mut told = self.state().committed;
+        let mut told = self.state().committed();
         let waited = call.run(async {
             loop {
                 let (committed, outcome) = {
                     let mut state = self.state();
-                    (state.committed, state.outcome(ticket, seen, flushing))
+                    (state.committed().min(ticket), state.outcome(ticket, seen, asker))
                 };
                 if committed > told {
                     told = committed;
@@ -377,8 +412,11 @@ impl Buffer {
             }
         });
         let outcome = waited.await.unwrap_or_else(|error| {
-            let state = self.state();
-            let rows = state.pushed - state.committed;
+            let mut state = self.state();
+            if state.settled >= ticket {
+                return state.outcome(ticket, seen, asker).unwrap_or(Ok(()));
+            }
+            let rows = ticket - state.settled;
             Err(match error.status() {
                 Status::Timeout => error.reworded(|_| {
                     format!(
@@ -410,13 +448,20 @@ impl Buffer {
                     // There is room for rows again.
                     self.changed.send_replace(());
                     let outcome = Box::pin(self.commit(&rows)).await;
-                    self.settle(outcome);
+                    match outcome {
+                        Err(error) => self.fail(error, &rows),
+                        Ok(aftercare) => {
+                            drop(rows);
+                            self.succeed();
+                            Box::pin(aftercare.run(&self.given_up.begin())).await;
+                        }
+                    }
                 }
             }
         }
     }
 
-    async fn commit(&self, rows: &Backlog) -> Result<()> {
+    async fn commit(&self, rows: &Backlog) -> Result<Aftercare> {
         let call = self.given_up.begin();
         let planned = self.store.plan(&self.graph, &self.feature, &self.schema, &self.options);
         let (plan, hash) = call.run(planned).await?;
@@ -428,24 +473,42 @@ impl Buffer {
                 return Err(error);
             }
         }
-        writer.commit(&call).await
+        writer.stage(&call).await?.publish_only(&call).await
     }
 
-    fn settle(&self, outcome: Result<()>) {
+    fn succeed(&self) {
+        let committed = self.state().succeed();
+        drop(committed);
+        self.changed.send_replace(());
+    }
+
+    /// Notes that `rows` were not committed; those that no other try could commit are taken out.
+    fn fail(&self, error: Error, rows: &Backlog) {
+        let plan = self.plan();
+        let (good, bad) = match Next::after(&error, FIRST_REST) {
+            Next::Asked => rows.sift(|batch| plan.try_on(batch).map(drop)),
+            Next::Rest(_) | Next::Never => Default::default(),
+        };
         let mut state = self.state();
-        let failure = outcome.as_ref().err().map(ToString::to_string).filter(|_| !state.ended);
-        let committed = match outcome {
-            Ok(()) => state.succeed(),
-            Err(error) => {
+        let (ended, failure) = (state.ended, error.to_string());
+        let spent = match bad.is_empty() {
+            true => {
                 state.fail(error);
                 None
             }
+            false => state.refuse(good, bad),
         };
         drop(state);
-        drop(committed);
+        drop(spent);
         self.changed.send_replace(());
-        if let Some(failure) = failure {
-            log::emit(Level::Warn, || format!("a commit of a buffered writer failed: {failure}"));
+        if !ended {
+            log::emit(Level::Warn, || {
+                format!(
+                    "a commit of a buffered writer to the feature {} of {} failed: {failure}",
+                    self.feature,
+                    self.store.display()
+                )
+            });
         }
     }
 
@@ -465,12 +528,14 @@ impl State {
         if self.ended {
             return Step::End;
         }
-        let asked = self.asked > self.committed;
+        let asked = self.asked > self.settled;
         let due = match self.trouble.as_ref().map(|trouble| trouble.next) {
             Some(Next::Never) => None,
             _ if asked => Some(Instant::now()),
             Some(Next::Asked) => None,
             Some(Next::Rest(until)) => Some(until),
+            // The rows that are left when others were refused.
+            None if self.committing.is_some() => Some(Instant::now()),
             None if limits.reached(&self.waiting) => Some(Instant::now()),
             None => self.waiting.since().and_then(|since| since.checked_add(limits.time)),
         };
@@ -483,15 +548,18 @@ impl State {
     }
 
     /// What a call comes to that waits for the rows up to `ticket`.
-    fn outcome(&mut self, ticket: u64, seen: u64, flushing: bool) -> Option<Result<()>> {
-        if self.committed >= ticket {
+    fn outcome(&mut self, ticket: u64, seen: u64, asker: Asker) -> Option<Result<()>> {
+        if let Some(error) = self.refusal(ticket, seen, asker) {
+            return Some(Err(error));
+        }
+        if self.settled >= ticket {
             return Some(Ok(()));
         }
-        if let Some(error) = self.complaint(seen, flushing) {
+        if let Some(error) = self.complaint(seen, asker == Asker::Flush) {
             return Some(Err(error));
         }
         self.ended.then(|| {
-            let rows = self.pushed - self.committed;
+            let rows = self.pushed - self.settled;
             Err(Error::new(
                 Status::InvalidState,
                 format!("the buffered writer was freed; {rows} rows are given up"),
@@ -504,7 +572,7 @@ impl State {
     /// something about it, is not told of what was before.
     fn complaint(&mut self, seen: u64, flushing: bool) -> Option<Error> {
         let is_new = self.failures > seen;
-        let rows = self.pushed - self.committed;
+        let rows = self.pushed - self.settled;
         let trouble = self.trouble.as_mut()?;
         let due = is_new
             || match trouble.next {
@@ -518,9 +586,53 @@ impl State {
         })
     }
 
+    /// What is to be told of rows up to `ticket` that are refused: to a call that waits for them or
+    /// began before that, always; once to any other call, and once to a flush.
+    fn refusal(&mut self, ticket: u64, seen: u64, asker: Asker) -> Option<Error> {
+        let tells = match asker {
+            Asker::Push | Asker::Wait => Told::Any,
+            Asker::Flush => Told::Flush,
+        };
+        let refused = self.refused.iter_mut().find(|refused| {
+            let is_before = refused.pushes.first().is_some_and(|first| *first.start() <= ticket);
+            let is_waited_for =
+                asker == Asker::Wait && refused.pushes.iter().any(|push| push.contains(&ticket));
+            is_waited_for || (is_before && (refused.failures > seen || refused.told < tells))
+        })?;
+        refused.told = refused.told.max(tells);
+        Some(refused.describe())
+    }
+
+    /// Up to which ticket all rows are committed.
+    fn committed(&self) -> u64 {
+        let refused = self.refused.first().and_then(|refused| refused.pushes.first());
+        refused.map_or(self.settled, |push| self.settled.min(push.start().saturating_sub(1)))
+    }
+
+    /// Goes on with the `good` rows of the commit under way, without the `bad` ones.
+    fn refuse(&mut self, good: Backlog, bad: Vec<Bad>) -> Option<Arc<Backlog>> {
+        self.failures += 1;
+        let before = self.settled;
+        let pushes = bad.iter().map(|bad| before + bad.rows.start + 1..=before + bad.rows.end).collect();
+        self.refused.extend(bad.into_iter().next().map(|first| Refused {
+            pushes,
+            error: first.error,
+            failures: self.failures,
+            told: Told::Nobody,
+        }));
+        let is_empty = good.rows() == 0;
+        let spent = self.committing.replace(Arc::new(good));
+        if is_empty {
+            self.succeed();
+        } else {
+            self.trouble = None;
+        }
+        spent
+    }
+
     fn succeed(&mut self) -> Option<Arc<Backlog>> {
         let committed = self.committing.take();
-        self.committed += committed.as_ref().map_or(0, |rows| rows.rows());
+        self.settled += committed.as_ref().map_or(0, |rows| rows.pushed());
         self.in_a_row = 0;
         self.trouble = None;
         committed
@@ -531,7 +643,7 @@ impl State {
         self.failures += 1;
         self.in_a_row += 1;
         // Those who asked are told.
-        self.asked = self.committed;
+        self.asked = self.settled;
         self.trouble = Some(Trouble { next: Next::after(&error, rest), error, told: false });
     }
 
@@ -548,6 +660,30 @@ impl Next {
             (_, true) | (Status::Io | Status::Timeout, _) => Next::Rest(Instant::now() + rest),
             _ => Next::Asked,
         }
+    }
+}
+
+impl Refused {
+    fn describe(&self) -> Error {
+        const SHOWN: usize = 5;
+        let rows: u64 = self.pushes.iter().map(|push| push.end() - push.start() + 1).sum();
+        let tickets = self.pushes.iter().map(|push| push.end().to_string());
+        let shown = tickets.clone().take(SHOWN).collect::<Vec<_>>().join(", ");
+        let more = match self.pushes.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let error = self.error.clone().retryable(false);
+        error
+            .reworded(|cause| {
+                format!(
+                    "{rows} rows that were pushed to the buffered writer, of the tickets {shown}{more}, are NOT written \
+                     and given up, as the table has changed since and they do not fit it; the other rows are \
+                     committed without them: {cause}"
+                )
+            })
+            .with("rows", rows)
+            .with("ticket", tickets.clone().next().unwrap_or_default())
     }
 }
 
@@ -631,7 +767,7 @@ mod tests {
         state.asked = state.pushed;
         assert!(commits(&mut state));
         state.succeed();
-        assert_eq!((state.committed, commits(&mut state)), (4, false));
+        assert_eq!((state.settled, commits(&mut state)), (4, false));
         state.ended = true;
         assert!(matches!(state.next(LIMITS), Step::End));
     }
@@ -648,7 +784,7 @@ mod tests {
         let Step::Commit(again) = state.next(LIMITS) else { panic!("it was asked for") };
         assert!(Arc::ptr_eq(&first, &again));
         state.succeed();
-        assert_eq!(state.committed, 2);
+        assert_eq!(state.settled, 2);
         assert!(commits(&mut state));
     }
 
@@ -699,6 +835,73 @@ mod tests {
             assert_eq!((error.status(), error.is_retryable()), (Status::Unavailable, false));
         }
         assert!(state.is_doubtful());
+    }
+
+    fn bad(rows: std::ops::Range<u64>) -> Bad {
+        Bad { rows, error: failed(Status::SchemaMismatch) }
+    }
+
+    /// The details of an outcome that is a refusal.
+    fn refusal(outcome: Option<Result<()>>) -> (String, String) {
+        let error = outcome.unwrap().unwrap_err();
+        assert!(!error.is_retryable() && error.message().contains("NOT written"), "{error}");
+        (error.detail("ticket").unwrap().to_owned(), error.detail("rows").unwrap().to_owned())
+    }
+
+    #[test]
+    fn rows_that_are_refused_let_the_others_go_and_are_told() {
+        let mut state = State::default();
+        add(&mut state, 2);
+        assert!(commits(&mut state));
+        state.succeed();
+        add(&mut state, 4);
+        let Step::Commit(rows) = state.next(LIMITS) else { panic!("it is full") };
+        let is = |row: &'static [usize]| {
+            let seen = std::cell::Cell::new(0);
+            rows.sift(|_| {
+                seen.set(seen.get() + 1);
+                if row.contains(&seen.get()) { Err(failed(Status::SchemaMismatch)) } else { Ok(()) }
+            })
+        };
+        // The second and the fourth row, which are loose batches each.
+        let (good, bad) = is(&[2, 4]);
+        let _ = state.refuse(good, bad);
+        assert_eq!((state.settled, state.committed(), state.failures), (2, 2, 1));
+        assert!(commits(&mut state), "the others go on by themselves");
+        // Who waited is told, and who waits for these rows.
+        assert_eq!(refusal(state.outcome(6, 0, Asker::Wait)), ("4".into(), "2".into()));
+        assert!(state.outcome(3, 0, Asker::Wait).is_none(), "it is before them");
+        state.succeed();
+        assert_eq!((state.settled, state.committed()), (6, 3));
+        for _ in 0..2 {
+            for ticket in [4, 6] {
+                assert_eq!(refusal(state.outcome(ticket, 1, Asker::Wait)), ("4".into(), "2".into()));
+            }
+        }
+        assert!(matches!(state.outcome(5, 1, Asker::Wait), Some(Ok(()))));
+        assert!(state.refusal(u64::MAX, 1, Asker::Push).is_none(), "a wait was told");
+        // One flush is told, whoever was before.
+        assert_eq!(refusal(state.outcome(6, 1, Asker::Flush)), ("4".into(), "2".into()));
+        assert!(matches!(state.outcome(6, 1, Asker::Flush), Some(Ok(()))));
+    }
+
+    #[test]
+    fn a_commit_of_bad_rows_only_is_over() {
+        let mut state = State::default();
+        add(&mut state, 2);
+        assert!(commits(&mut state));
+        let Some(rows) = state.committing.clone() else { panic!("it is under way") };
+        let _ =
+            state.refuse(rows.sift(|_| Err(failed(Status::SchemaMismatch))).0, vec![bad(0..1), bad(1..2)]);
+        assert_eq!((state.settled, state.committed()), (2, 0));
+        assert!(!commits(&mut state));
+        assert!(state.refusal(u64::MAX, 1, Asker::Push).is_some());
+        assert!(state.refusal(u64::MAX, 1, Asker::Push).is_none());
+        add(&mut state, 2);
+        assert!(commits(&mut state));
+        state.succeed();
+        assert_eq!((state.settled, state.committed()), (4, 0));
+        assert!(matches!(state.outcome(4, 1, Asker::Wait), Some(Ok(()))));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::system_columns as system;
 use crate::backend::{Scan, Table};
 use crate::error::{Error, Result, Status};
 
-/// More feature versions than any feature has seen; a table with more holds something else in that
-/// column, of which there may be as much as there are rows.
+/// More versions than any feature has seen, of its own or of its project; a table with more holds
+/// something else in that column, of which there may be as much as there are rows.
 const MOST_VERSIONS: usize = 10_000;
 
 /// What the rows of one feature version come to. Times are microseconds since 1970 in UTC.
@@ -45,21 +45,26 @@ pub async fn tally(table: &Table, also: &[&str], latest: Option<&Current>) -> Re
     let mut tallies = Tallies::new();
     while let Some(batch) = batches.try_next().await? {
         Columns::read(table, &batch)?.add_to(&mut tallies, latest);
-        if tallies.len() > MOST_VERSIONS {
-            return Err(Error::new(
-                Status::Unsupported,
-                format!(
-                    "the column {} of the table {} has more than {MOST_VERSIONS} values, which cannot be versions of \
-                     a feature",
-                    system::FEATURE_VERSION,
-                    table.name()
-                ),
-            )
-            .with("table", table.name())
-            .with("column", system::FEATURE_VERSION));
-        }
+        check_bounds(&tallies, table.name())?;
     }
     Ok(tallies)
+}
+
+fn check_bounds(tallies: &Tallies, table: &str) -> Result<()> {
+    let project_versions: usize = tallies.values().map(|tally| tally.project_versions.len()).sum();
+    let counts = [(system::FEATURE_VERSION, tallies.len()), (system::PROJECT_VERSION, project_versions)];
+    match counts.into_iter().find(|(_, count)| *count > MOST_VERSIONS) {
+        None => Ok(()),
+        Some((column, _)) => Err(Error::new(
+            Status::Unsupported,
+            format!(
+                "the column {column} of the table {table} has more than {MOST_VERSIONS} values, which cannot be \
+                 versions of a feature or a project"
+            ),
+        )
+        .with("table", table)
+        .with("column", column)),
+    }
 }
 
 /// The columns of one batch that are counted.
@@ -164,6 +169,27 @@ mod tests {
     use arrow::array::UInt64Array;
 
     use super::*;
+
+    #[test]
+    fn there_are_not_more_versions_than_features_have() {
+        let project = |name: String, versions: usize| {
+            let project_versions = (0..versions).map(|n| n.to_string()).collect();
+            (Some(name), Tally { project_versions, ..Tally::default() })
+        };
+        let many = |features: usize, versions: usize| -> Tallies {
+            (0..features).map(|n| project(n.to_string(), versions)).collect()
+        };
+        for tallies in [many(MOST_VERSIONS, 1), many(2, MOST_VERSIONS / 2)] {
+            check_bounds(&tallies, "t").unwrap();
+        }
+        for (tallies, column) in [
+            (many(MOST_VERSIONS + 1, 0), system::FEATURE_VERSION),
+            (many(2, MOST_VERSIONS / 2 + 1), system::PROJECT_VERSION),
+        ] {
+            let error = check_bounds(&tallies, "t").unwrap_err();
+            assert_eq!((error.status(), error.detail("column")), (Status::Unsupported, Some(column)));
+        }
+    }
 
     #[test]
     fn runs_of_a_version_come_together() {

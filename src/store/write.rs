@@ -303,12 +303,32 @@ pub struct Prepared {
     rows: u64,
 }
 
+/// What is due for a table when its rows are there to stay.
+#[must_use]
+pub struct Aftercare {
+    store: Store,
+    table: String,
+}
+
+impl Aftercare {
+    pub async fn run(self, call: &Call) {
+        self.store.keep_compact(&self.table, call).await;
+    }
+}
+
 impl Prepared {
     /// Makes the rows visible, as [`Writer::commit`] does. From here on a try is made to its end; only
     /// between two of them the call may be given up.
-    pub async fn publish(mut self, call: &Call) -> Result<()> {
+    pub async fn publish(self, call: &Call) -> Result<()> {
+        self.publish_only(call).await?.run(call).await;
+        Ok(())
+    }
+
+    /// As [`Prepared::publish`], and leaves to the caller what there is to do for the table then.
+    pub async fn publish_only(mut self, call: &Call) -> Result<Aftercare> {
         let published = self.try_publish(call).await;
-        published.map_err(|error| self.store.located(error).with("feature", &self.feature))
+        published.map_err(|error| self.store.located(error).with("feature", &self.feature))?;
+        Ok(Aftercare { store: self.store.clone(), table: self.feature.table_name() })
     }
 
     async fn try_publish(&mut self, call: &Call) -> Result<()> {
@@ -336,7 +356,6 @@ impl Prepared {
         Box::pin(database.publish(staged, || call.check(), accept)).await?;
         settings.wrote(self.hash);
         call.progress(self.rows, Some(self.rows));
-        self.store.keep_compact(&table, call).await;
         Ok(())
     }
 

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, LargeStringArray, RecordBatch};
-use metaxy::log::{self, Level};
+use metaxy::log::Level;
 use metaxy::store::context::{Call, Context};
 use metaxy::store::{BufferedWriter, ReadRequest, Store};
 use metaxy::{Result, Status};
 
 use crate::native::{ROOT, compile, linked};
-use crate::support::{batch, by_field, column, failure, open, options, read, root, text};
+use crate::support::{batch, by_field, column, failure, listen, open, options, read, root, text, write};
 
 /// Neither the rows nor the time of a test reach these.
 const NEVER: (&str, &str) = ("buffer.ms", "3600000");
@@ -346,19 +346,131 @@ fn rows_are_written_as_the_feature_was_when_the_writer_was_opened() {
     assert_eq!(written(&store, "id"), ["a"]);
 }
 
+/// Rows with a number that only some types of a table hold.
+fn float(id: &str, n: f64) -> RecordBatch {
+    let number: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![n]));
+    batch(vec![("id", text(&[id])), ("n", number), ("metaxy_provenance_by_field", by_field(&["x"], &[id]))])
+}
+
+#[test]
+fn a_row_that_turns_bad_keeps_no_other_from_being_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    store.define(&root("r/a", &["x"])).unwrap();
+    let writer = try_buffered(&store, &float("a", 0.0), &[NEVER]).unwrap();
+    let push = |id: &str, n: f64| store.runtime().block_on(writer.push(float(id, n), &Call::default()));
+    for (id, n) in [("a", 1.0), ("b", 2.75), ("c", 3.0)] {
+        push(id, n).unwrap();
+    }
+    // Somebody else makes the table, with another type.
+    write(&store, "r/a", &[row("other", 7)], &[]).unwrap();
+    std::thread::scope(|threads| {
+        let first = threads.spawn(|| wait(&store, &writer, 1));
+        let second = threads.spawn(|| wait(&store, &writer, 2));
+        std::thread::sleep(Duration::from_millis(50));
+        let error = failure(flush(&store, &writer));
+        assert_eq!((error.status(), error.is_retryable()), (Status::SchemaMismatch, false), "{error}");
+        assert!(error.message().contains("1 rows") && error.message().contains("NOT written"), "{error}");
+        let details = ["ticket", "rows", "value", "feature"].map(|key| error.detail(key));
+        assert_eq!(details, [Some("2"), Some("1"), Some("2.75"), Some("r/a")]);
+        first.join().unwrap().unwrap();
+        assert_eq!(failure(second.join().unwrap()).detail("ticket"), Some("2"));
+    });
+    flush(&store, &writer).unwrap();
+    assert_eq!(written(&store, "id"), ["a", "c", "other"]);
+    // What is there is acknowledged, and what is not is not.
+    assert_eq!(writer.committed(), 1);
+    for _ in 0..2 {
+        assert_eq!(failure(wait(&store, &writer, 2)).detail("ticket"), Some("2"));
+        wait(&store, &writer, 1).unwrap();
+        wait(&store, &writer, 3).unwrap();
+    }
+    // From now on such rows are refused at once, and others are written.
+    assert_eq!(failure(push("d", 0.5)).status(), Status::SchemaMismatch);
+    push("e", 5.0).unwrap();
+    close(&store, &writer).unwrap();
+    assert_eq!(written(&store, "id"), ["a", "c", "e", "other"]);
+    assert_eq!(writer.committed(), 1);
+}
+
+#[test]
+fn rows_of_a_large_batch_count_as_they_are() {
+    let (_directory, store, writer) = fresh(&[("buffer.bytes", "1000000"), NEVER]);
+    let ids: Vec<String> = (0..100_000).map(|n| format!("{n:06}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
+    let large = batch(vec![
+        ("id", text(&ids)),
+        ("n", numbers),
+        ("metaxy_provenance_by_field", by_field(&["x"], &ids)),
+    ]);
+    for row in 0..60 {
+        store.runtime().block_on(writer.push(large.slice(row * 1000, 1), &Call::default())).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(writer.committed(), 0, "they are far from a million bytes");
+    close(&store, &writer).unwrap();
+    let written = written(&store, "id");
+    assert_eq!((written.len(), written[1].as_str(), commits(&store)), (60, "001000", 1));
+}
+
+#[test]
+fn a_call_that_comes_to_its_end_too_late_tells_what_is_committed() {
+    let (_directory, store, writer) = fresh(&[NEVER]);
+    push(&store, &writer, "a", 1).unwrap();
+    flush(&store, &writer).unwrap();
+    let cancelled = Context::new();
+    cancelled.cancel();
+    let block_on = |call: Call| {
+        let runtime = store.runtime();
+        (runtime.block_on(writer.flush(&call)), runtime.block_on(writer.wait(1, &call)))
+    };
+    for call in [cancelled.begin(), within(0)] {
+        let (flushed, waited) = block_on(call);
+        flushed.unwrap();
+        waited.unwrap();
+    }
+    push(&store, &writer, "b", 1).unwrap();
+    push(&store, &writer, "c", 1).unwrap();
+    let error = failure(store.runtime().block_on(writer.wait(2, &cancelled.begin())));
+    assert_eq!(error.status(), Status::Cancelled);
+    assert!(error.message().contains("1 rows still wait"), "{error}");
+    assert!(store.runtime().block_on(writer.wait(1, &cancelled.begin())).is_ok());
+
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut watching = Context::new();
+    let told = seen.clone();
+    watching.set_progress(Some(Arc::new(move |rows, total| told.lock().unwrap().push((rows, total)))));
+    std::thread::scope(|threads| {
+        let waiting = threads.spawn(|| store.runtime().block_on(writer.wait(2, &watching.begin())));
+        std::thread::sleep(Duration::from_millis(50));
+        flush(&store, &writer).unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+    assert_eq!(*seen.lock().unwrap(), [(2, Some(2))]);
+}
+
+#[test]
+fn rows_are_acknowledged_and_the_table_is_kept_compact() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[("compact.after_writes", "3"), ("compact.keep_ms", "0")]);
+    store.define(&root("r/a", &["x"])).unwrap();
+    let writer = buffered(&store, &[NEVER]);
+    for n in 1..=7 {
+        push(&store, &writer, &n.to_string(), n).unwrap();
+        flush(&store, &writer).unwrap();
+        assert_eq!(writer.committed(), n as u64);
+    }
+    close(&store, &writer).unwrap();
+    assert_eq!(written(&store, "id"), ["1", "2", "3", "4", "5", "6", "7"]);
+    let files = fs::read_dir(directory.path().join("r__a.lance/data")).unwrap().count();
+    assert!(files <= 4, "{files}");
+}
+
 #[test]
 fn what_is_given_up_is_logged() {
-    let said = Arc::new(Mutex::new(Vec::new()));
     let (directory, store, writer) = fresh(&[NEVER]);
-    let (heard, mine) = (said.clone(), directory.path().display().to_string());
-    log::set_sink(Some((
-        Level::Warn,
-        Arc::new(move |_, message| {
-            if message.contains(&mine) {
-                heard.lock().unwrap().push(message.to_owned());
-            }
-        }),
-    )));
+    let listener = listen(Level::Warn, directory.path().to_str().unwrap());
     push(&store, &writer, "a", 1).unwrap();
     flush(&store, &writer).unwrap();
     push(&store, &writer, "b", 1).unwrap();
@@ -372,8 +484,7 @@ fn what_is_given_up_is_logged() {
         assert_eq!(failure(waiting.join().unwrap()).status(), Status::InvalidState);
     });
     drop(writer);
-    log::set_sink(None);
-    let said = said.lock().unwrap();
+    let said = listener.heard();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("2 rows that were pushed to it are given up"), "{said:?}");
     assert_eq!(written(&store, "id"), ["a"]);

@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field};
 use metaxy::config::{Config, Environment};
+use metaxy::log::Level;
 use metaxy::store::context::Call;
 use metaxy::store::options::Options;
 use metaxy::store::{ReadRequest, Store};
 use metaxy::{Error, Result, Status};
 
-use crate::support::{column, failure, options, read, read_with_schema, root, rows, samples, write};
+use crate::support::{column, failure, listen, options, read, read_with_schema, root, rows, samples, write};
 
 /// Three environments in one file, each falling back to the next; where they are, variables say.
 const CHAIN: &str = r#"
@@ -193,7 +196,29 @@ fn the_stores_are_listed_without_secrets() {
                [stores.later]\ntype = 'metaxy.ext.lancedb.LanceDBMetadataStore'\n[stores.later.config]\nuri = '${LATER}'\n"),
     );
     let table = project.load(&[]).unwrap().stores().unwrap();
-    assert_eq!(table.schema(), metaxy::config::stores_schema());
+    let text = |name: &str| (name.to_owned(), DataType::LargeUtf8);
+    let item = Arc::new(Field::new("item", DataType::LargeUtf8, true));
+    let columns: Vec<_> = table
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| (field.name().clone(), field.data_type().clone()))
+        .collect();
+    assert_eq!(
+        columns,
+        [
+            text("name"),
+            text("type"),
+            text("uri"),
+            ("fallback_stores".to_owned(), DataType::LargeList(item)),
+            text("hash_algorithm"),
+            text("project"),
+            ("is_default".to_owned(), DataType::Boolean),
+            text("file"),
+            text("problem"),
+        ]
+    );
+    assert!(table.schema().fields().iter().all(|field| field.is_nullable()));
     let listed = rows(&[table]);
     let of = |name: &str| listed.iter().find(|row| row["name"] == name).unwrap();
     assert_eq!(listed.len(), 6);
@@ -275,6 +300,52 @@ fn bad_input_names_what_is_wrong_and_no_secret() {
     project.open(Some("dev"), &variables, &[]).unwrap();
     let missing = Config::load(Some(Path::new("/nowhere/metaxy.toml")), Environment::default());
     assert_eq!(failure(missing).status(), Status::NotFound);
+}
+
+#[test]
+fn relative_places_are_those_of_the_time_of_loading() {
+    let project = Project::new(&CHAIN.replace("${ROOT}/", "").replace("uri = \"prod", "uri = \"~/prod"));
+    let (here, home) = (project.path().join("here"), project.path().join("home"));
+    let load = |directory: &Path, home: &Path| {
+        let environment = Environment::new([("HOME", home.to_str().unwrap())], directory);
+        Config::load(Some(&project.path().join("metaxy.toml")), environment).unwrap()
+    };
+    let open = |config: &Config, name: Option<&str>| {
+        let store = config.open_store(name, &Options::new(), &Call::default()).unwrap();
+        store.define(&root(FEATURE, &["x"])).unwrap();
+        store
+    };
+    let config = load(&here, &home);
+    write(&open(&config, Some("staging")), FEATURE, &[samples(&["s"])], &[]).unwrap();
+    write(&open(&config, Some("prod")), FEATURE, &[samples(&["p"])], &[]).unwrap();
+    assert!(here.join("staging").is_dir() && home.join("prod").is_dir());
+    // The tests are somewhere else, as a process is after chdir; so is their home.
+    assert_ne!(std::env::current_dir().unwrap(), here);
+    let chain = [("fallback.missing", "merge")];
+    let dev = config.open_store(None, &options(&chain), &Call::default()).unwrap();
+    dev.define(&root(FEATURE, &["x"])).unwrap();
+    assert_eq!(dev.display(), format!("[dev] {}", here.join("dev").display()));
+    assert_eq!(ids(&dev), ["p", "s"]);
+    // Loaded elsewhere, the same file is about other places.
+    assert!(ids(&open(&load(&project.path().join("there"), &home), Some("staging"))) == ["p"]);
+}
+
+#[test]
+fn what_has_no_meaning_is_told_once_when_the_store_is_opened() {
+    let secret = "connect_kwargs = {client_config = 'sesame', region = 'eu'}";
+    let project = Project::new(&CHAIN.replace("[stores.staging]", &format!("{secret}\n[stores.staging]")));
+    let listener = listen(Level::Warn, project.path().to_str().unwrap());
+    let config = project.load(&[("METAXY_STORES__CI__URI", "/x")]).unwrap();
+    for _ in 0..2 {
+        config.stores().unwrap();
+        config.store_settings("dev").unwrap();
+    }
+    config.open_store(Some("staging"), &Options::new(), &Call::default()).unwrap();
+    assert_eq!(listener.heard(), [""; 0]);
+    config.open_store(None, &Options::new(), &Call::default()).unwrap();
+    let said = listener.heard();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("client_config has no meaning here") && !said[0].contains("sesame"), "{said:?}");
 }
 
 #[test]
