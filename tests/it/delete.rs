@@ -13,7 +13,7 @@ use metaxy::{Result, Status};
 use serde_json::Value;
 
 use crate::support::{
-    batch, by_field, column, failure, listen, open, options, read, root, rows, samples, text, write,
+    Raise, batch, by_field, column, failure, listen, open, options, read, root, rows, samples, text, write,
 };
 
 fn define(store: &Store) {
@@ -319,6 +319,7 @@ fn deletes_among_writers_and_compactions_hit_what_they_are_about() {
     let (mut removed, mut buried) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _over = Raise(&done);
             while !done.load(Ordering::Relaxed) {
                 let n = written.load(Ordering::Relaxed);
                 put(&store, &[&number(n)], 1);
@@ -326,6 +327,7 @@ fn deletes_among_writers_and_compactions_hit_what_they_are_about() {
             }
         });
         scope.spawn(|| {
+            let _over = Raise(&done);
             let other = open(directory.path(), &[("cache.bytes", "3000000")]);
             define(&other);
             while !done.load(Ordering::Relaxed) {
@@ -335,8 +337,10 @@ fn deletes_among_writers_and_compactions_hit_what_they_are_about() {
                 compacted.unwrap();
             }
         });
+        let _over = Raise(&done);
         for round in 0..ROUNDS {
             while written.load(Ordering::Acquire) <= 2 * round + 1 {
+                assert!(!done.load(Ordering::Acquire), "another thread has failed");
                 std::thread::yield_now();
             }
             let (hard, soft) = (number(2 * round), number(2 * round + 1));
@@ -346,7 +350,6 @@ fn deletes_among_writers_and_compactions_hit_what_they_are_about() {
             removed.push(hard);
             buried.push(soft);
         }
-        done.store(true, Ordering::Relaxed);
     });
     let expected: Vec<String> = std::iter::once("start".to_owned())
         .chain((0..written.into_inner()).map(number))

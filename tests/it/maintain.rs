@@ -16,8 +16,8 @@ use metaxy::{Result, Status};
 use serde_json::json;
 
 use crate::support::{
-    batch, by_field, column, copy, failure, golden, golden_json, listen, open, options, read, root, rows,
-    samples, text, write,
+    Raise, batch, by_field, column, copy, failure, golden, golden_json, listen, open, options, read, root,
+    rows, samples, text, write,
 };
 
 fn define(store: &Store) {
@@ -215,6 +215,7 @@ fn processes_that_append_read_and_maintain_do_not_disturb_each_other() {
         (0..3).map(|number| process(&format!("w{number}"), directory.path())).collect();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = Raise(&over);
         scope.spawn(|| {
             let keeper = stranger(directory.path(), 1, &[]);
             while !over.load(Ordering::Relaxed) {
@@ -237,7 +238,6 @@ fn processes_that_append_read_and_maintain_do_not_disturb_each_other() {
             });
         }
         let ended: Vec<_> = writers.iter_mut().map(|writer| writer.wait().unwrap()).collect();
-        over.store(true, Ordering::Relaxed);
         assert!(ended.iter().all(|status| status.success()), "{ended:?}");
     });
     assert_eq!(ids(&store, &history()).len(), 1 + 3 * WRITES);
@@ -265,6 +265,7 @@ fn compaction_keeps_the_order_of_rows() {
     let over = AtomicBool::new(false);
     let request = ReadRequest { deleted: true, ..all() };
     std::thread::scope(|scope| {
+        let _over = Raise(&over);
         scope.spawn(|| {
             let keeper = stranger(directory.path(), 4, &[]);
             while !over.load(Ordering::Relaxed) {
@@ -275,7 +276,6 @@ fn compaction_keeps_the_order_of_rows() {
             append(&store, n);
             assert_eq!(column(&read(&store, "r/a", &request).unwrap(), "n"), [n.to_string()]);
         }
-        over.store(true, Ordering::Relaxed);
     });
     compact(&store, None).unwrap();
     assert_eq!(column(&read(&store, "r/a", &request).unwrap(), "n"), ["39"]);
@@ -413,6 +413,7 @@ fn a_table_that_is_dropped_while_it_is_compacted_leaves_nothing() {
     let (directory, store) = fresh(&[]);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = Raise(&over);
         for number in 8..10 {
             let (over, directory) = (&over, directory.path());
             scope.spawn(move || {
@@ -433,7 +434,6 @@ fn a_table_that_is_dropped_while_it_is_compacted_leaves_nothing() {
                 .block_on(async { store.drop_feature("r/a", &Options::new(), &call).await })
                 .unwrap();
         }
-        over.store(true, Ordering::Relaxed);
     });
     let left: Vec<_> =
         std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

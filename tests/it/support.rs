@@ -1,6 +1,7 @@
 //! What the tests share: stores to work on, rows from and to JSON.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow::array::{ArrayRef, LargeStringArray, RecordBatch, StructArray};
@@ -26,6 +27,15 @@ pub fn options(pairs: &[(&str, &str)]) -> Options {
         options.set(key, Some(value)).unwrap();
     }
     options
+}
+
+/// Raises a flag when it goes, by a failed assertion too: others wait for it.
+pub struct Raise<'a>(pub &'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// What the library logs while this is held; only one test at a time may listen.
