@@ -409,6 +409,18 @@ mod tests {
         assert!(moved < 12 * WRITES, "{moved} rows were moved");
     }
 
+    #[tokio::test]
+    async fn a_rewrite_that_is_under_way_can_be_given_up() {
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        let proceed = || match looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            2 => Err(Error::invalid("enough")),
+            _ => Ok(()),
+        };
+        let given_up = while_wanted(std::future::pending::<()>(), proceed).await;
+        assert_eq!(given_up.unwrap_err().message(), "enough");
+        assert_eq!(while_wanted(async { 7 }, || Ok(())).await.unwrap(), 7);
+    }
+
     #[test]
     fn the_tail_is_cut_to_what_may_be_rewritten() {
         let of_size = |size: Option<u64>| {

@@ -11,6 +11,9 @@
 //!
 //! A store in memory is of one process, which counts its pins.
 //!
+//! A child that is forked has the locked files open too. It does not give back what is its parent's; but
+//! the pins of a parent that is killed last until the child has ended or has started another program.
+//!
 //! Locks do not work everywhere (some network file systems), and other programs take none: the age
 //! below which nothing is pruned is for them.
 

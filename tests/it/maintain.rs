@@ -584,6 +584,31 @@ fn a_table_that_cannot_be_maintained_does_not_stop_the_others() {
 }
 
 #[test]
+fn what_cannot_be_kept_from_being_pruned_is_not_opened() {
+    let (directory, store) = fresh(&[]);
+    put(&store, "a");
+    let versions = std::fs::read_dir(directory.path().join("r__a.lance/_versions")).unwrap();
+    let newest = versions
+        .map(|file| file.unwrap().path())
+        .filter(|file| file.extension().unwrap() == "manifest")
+        .min();
+    // As if somebody was pruning all the time.
+    let newest = std::fs::File::open(newest.unwrap()).unwrap();
+    newest.lock().unwrap();
+    for error in [
+        failure(read(&store, "r/a", &all())),
+        failure(write(&store, "r/a", &[samples(&["b"])], &[])),
+        failure(prune(&store, Some("r/a"), "0")),
+    ] {
+        assert_eq!((error.status(), error.is_retryable()), (Status::Conflict, true), "{error}");
+        assert!(error.message().contains("r__a"), "{error}");
+    }
+    newest.unlock().unwrap();
+    put(&store, "b");
+    assert_eq!(ids(&store, &all()), ["a", "b"]);
+}
+
+#[test]
 fn a_pruning_that_has_to_wait_can_be_given_up() {
     let (directory, store) = fresh(&[]);
     (0..3).for_each(|n| put(&store, &n.to_string()));
