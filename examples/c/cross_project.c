@@ -3,7 +3,8 @@
  *
  *   cross_project [DIRECTORY]      ./metadata by default
  *
- * The store is given its hash algorithm as well, in place of the one that it would choose.
+ * The store is given its hash algorithm as well, in place of xxhash64. At the end it lists what is stored: one table
+ * for the feature, to which each write has appended its rows.
  */
 #include "arrow_rows.h"
 #include "metaxy.h"
@@ -28,12 +29,12 @@ int main(int argc, char **argv) {
     MetaxyError *error = NULL;
     MetaxyOptions *opening = NULL, *writing = NULL;
     MetaxyStore *store = NULL;
-    struct ArrowArrayStream incoming = {0}, rows = {0};
+    struct ArrowArrayStream incoming = {0}, rows = {0}, tables = {0};
     int failed = 1;
 
     if (metaxy_options_new(&opening, &error) != METAXY_OK) goto done;
     if (metaxy_options_set(opening, "project", "annotation", &error) != METAXY_OK) goto done;
-    if (metaxy_options_set(opening, "hash.algorithm", "xxhash64", &error) != METAXY_OK) goto done;
+    if (metaxy_options_set(opening, "hash.algorithm", "sha256", &error) != METAXY_OK) goto done;
     if (metaxy_store_open(argc > 1 ? argv[1] : "./metadata", opening, NULL, &store, &error) != METAXY_OK) goto done;
     if (metaxy_store_define(store, feature, &error) != METAXY_OK) goto done;
 
@@ -47,15 +48,20 @@ int main(int argc, char **argv) {
     /* Allowed for the writes that are given these options, and for no others. */
     if (metaxy_options_new(&writing, &error) != METAXY_OK) goto done;
     if (metaxy_options_set(writing, "write.cross_project", "allow", &error) != METAXY_OK) goto done;
-    incoming = samples();
-    if (metaxy_store_write(store, "video/raw", &incoming, writing, NULL, &error) != METAXY_OK) goto done;
+    for (int time = 0; time < 2; time++) {
+        incoming = samples();
+        if (metaxy_store_write(store, "video/raw", &incoming, writing, NULL, &error) != METAXY_OK) goto done;
+    }
 
     if (metaxy_store_read(store, "video/raw", NULL, NULL, &rows, &error) != METAXY_OK) goto done;
-    failed = arrow_rows_print_columns(&rows, "sample_uid", "metaxy_provenance") != 0;
+    if (arrow_rows_print_columns(&rows, "sample_uid", "metaxy_feature_version") != 0) goto done;
+    if (metaxy_store_list(store, NULL, &tables, &error) != METAXY_OK) goto done;
+    failed = arrow_rows_print_columns(&tables, "table", "rows") != 0;
 
 done:
     if (error) fprintf(stderr, "%s\n", metaxy_error_message(error));
     if (rows.release) rows.release(&rows);
+    if (tables.release) tables.release(&tables);
     metaxy_store_free(store);
     metaxy_options_free(writing);
     metaxy_options_free(opening);

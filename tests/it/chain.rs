@@ -359,7 +359,12 @@ fn a_store_that_cannot_be_reached_is_an_error_unless_it_may_be_passed_over() {
     assert_eq!(error.status(), Status::Io, "{error}");
     assert!(error.message().contains("stag"), "{error}");
     let dev = open_dev(&[("fallback.on_unavailable", "next")]);
+    let log = listen(Level::Warn, directory.path().to_str().unwrap());
     assert_eq!(ids(&dev, &ReadRequest::default()), ["p"]);
+    assert!(log.heard().iter().any(|line| line.contains("[stag]") && line.contains("passed over")));
+    let (stream, _) = read_with_schema(&dev, "r/a", &ReadRequest::default()).unwrap();
+    let skipped = stream.visits().iter().find(|visit| visit.outcome == Outcome::Unavailable).unwrap();
+    assert!(skipped.problem.as_ref().unwrap().contains("stag"), "{skipped:?}");
     let found = outcomes(&dev, &ReadRequest::default());
     assert_eq!(found.get("stag"), Some(&Outcome::Unavailable));
     assert_eq!(found.get("prod"), Some(&Outcome::Served));
