@@ -1325,7 +1325,8 @@ MetaxyStatus metaxy_store_write_many(const MetaxyStore *store,
  * features of the report's order, each whole, and the same call again does the rest. The error then names them in the
  * detail `copied`. Two copies to one store at the same time may each add the rows that the other adds, which a read of
  * the sample history then gives twice, until `metaxy_store_purge`. It takes some 16 to 20 bytes of memory for each row
- * that `to` has of the feature.
+ * that `to` has of the feature. Where rows of a sample have equal times, as those have that Metaxy's own copies of a
+ * history make, the one copied last is current in `to`: copy such a history in one call, into a new table.
  *
  * The features must be defined in `from`, whose definitions are used. In `to` they need not be, but may not be defined
  * with other id columns. Both stores must hash alike, by their options or their tables; a store without either takes over

@@ -7,9 +7,6 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lance::dataset::CommitBuilder;
-use lance::dataset::transaction::{Operation, TransactionBuilder};
-
 use super::database::Database;
 use super::failure::{from_io, from_lancedb};
 use super::manifests;
@@ -36,28 +33,21 @@ impl Database {
         if manifests::newest(&directory).is_none() {
             return Ok(false);
         }
-        self.empty(table).await;
         let aside = name_for_dropped(&directory, table);
         std::fs::rename(&directory, &aside)
-            .and_then(|()| self.durability().sync(directory.parent()))
             .map_err(|cause| self.undropped(table, |what| from_io(&cause, || what)))?;
+        let flushed = self.durability().sync(directory.parent());
         drop(alone);
         remove(aside).await;
+        if let Err(cause) = flushed {
+            log::emit(Level::Warn, || {
+                format!(
+                    "the table {table} of {} is dropped, but that could not be flushed to the disk: {cause}",
+                    self.display()
+                )
+            });
+        }
         Ok(true)
-    }
-
-    /// Makes the newest version an empty one, as far as that is possible: who has opened the table
-    /// without the lock, as Metaxy for Python does, then runs into a conflict.
-    async fn empty(&self, table: &str) {
-        let Ok(Some(table)) = Box::pin(self.open_newest(table)).await else { return };
-        let operation = Operation::Overwrite {
-            fragments: Vec::new(),
-            schema: table.dataset.schema().clone(),
-            config_upsert_values: None,
-            initial_bases: None,
-        };
-        let transaction = TransactionBuilder::new(table.dataset.version().version, operation).build();
-        let _ = Box::pin(CommitBuilder::new(table.dataset).execute(transaction)).await;
     }
 
     async fn drop_in_memory(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<bool> {

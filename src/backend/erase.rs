@@ -58,7 +58,7 @@ impl Database {
             Operation::Delete { updated_fragments, deleted_fragment_ids, predicate: BY_ADDRESS.to_owned() };
         let transaction = Transaction::new(read, operation, None);
         let identity = transaction.uuid.clone();
-        let committed = CommitBuilder::new(table.dataset.clone())
+        let committed = CommitBuilder::new(table.afresh().await?)
             // By these Lance joins deletions of other rows of the same file.
             .with_affected_rows(addresses.into_iter().collect::<RowAddrTreeMap>())
             .execute(transaction)
@@ -116,10 +116,11 @@ impl Database {
             Ok(None) => return Ok(None),
             Err(error) => return Err(unknown(&error)),
         };
+        let newest = newest.afresh().await.map_err(|error| unknown(&error))?;
         let since = table.dataset.version().version;
-        for version in (since + 1..=newest.dataset.version().version).rev() {
+        for version in (since + 1..=newest.version().version).rev() {
             let found = async {
-                let dataset = newest.dataset.checkout_version(version).await?;
+                let dataset = newest.checkout_version(version).await?;
                 let made = dataset.read_transaction().await?;
                 Ok(made.is_some_and(|made| made.uuid == identity).then_some(dataset))
             };
@@ -206,12 +207,16 @@ mod tests {
         rows(database).await.1.into_iter().map(|row| row.0).collect()
     }
 
+    /// Databases with caches of different sizes share none.
+    fn database(directory: &std::path::Path, cache_bytes: u64) -> Database {
+        let location = Location::parse(directory.to_str().unwrap()).unwrap();
+        Database::new(location, "test", cache_bytes, Mode::Write, Durability::Process).unwrap()
+    }
+
     /// Runs `test` on a database with the numbers 0 to 4 in one file and 5 to 9 in another.
     fn with_rows<F: Future<Output = ()>>(test: impl FnOnce(Arc<Database>) -> F) {
         let directory = tempfile::tempdir().unwrap();
-        let location = Location::parse(directory.path().to_str().unwrap()).unwrap();
-        let database =
-            Arc::new(Database::new(location, "test", 1 << 20, Mode::Write, Durability::Process).unwrap());
+        let database = Arc::new(database(directory.path(), 1 << 20));
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             append(&database, 0..5).await;
             append(&database, 5..10).await;
@@ -296,6 +301,34 @@ mod tests {
             };
             tokio::join!(compacting, removing);
             assert_eq!(left(&database).await, (10..20).collect::<Vec<_>>());
+        });
+    }
+
+    /// What Lance remembers of the versions of a table that was dropped is not taken for those of the
+    /// one that has its name now.
+    #[test]
+    fn commits_are_not_compared_with_those_of_a_former_life() {
+        let directory = tempfile::tempdir().unwrap();
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let (one, other) = (database(directory.path(), 32 << 20), database(directory.path(), 33 << 20));
+            for n in 0..60 {
+                append(&one, 3 * n..3 * n + 3).await;
+            }
+            // Looking for a commit reads the transactions of all versions.
+            let first = one.open(NAME).await.unwrap().unwrap().dataset.checkout_version(1).await.unwrap();
+            for version in 1..=60 {
+                first.checkout_version(version).await.unwrap().read_transaction().await.unwrap();
+            }
+            drop(first);
+            assert!(other.drop_table(NAME, || Ok(())).await.unwrap());
+            for n in 0..40 {
+                append(&other, 3 * n..3 * n + 3).await;
+            }
+            let (table, found) = rows(&one).await;
+            let (newest, elsewhere) = rows(&other).await;
+            other.delete_rows(&newest, addresses(&elsewhere, |n| n % 3 == 0)).await.unwrap();
+            one.delete_rows(&table, addresses(&found, |n| n % 3 == 1)).await.unwrap();
+            assert_eq!(left(&one).await, (0..120).filter(|n| n % 3 == 2).collect::<Vec<_>>());
         });
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::RwLock;
 
@@ -98,6 +99,18 @@ impl Life {
                 return Life::Memory(table, drops);
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// What no other life of the table has, as far as the system tells: the number of a directory may be
+    /// given again, but not at the same time.
+    pub fn identity(&self) -> (u64, u64, u128) {
+        match self {
+            Life::Directory(opened) => opened.0.metadata().map_or((0, 0, 0), |metadata| {
+                let born = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                (metadata.dev(), metadata.ino(), born.map_or(0, |time| time.as_nanos()))
+            }),
+            Life::Memory(_, drops) => (0, *drops, 0),
         }
     }
 

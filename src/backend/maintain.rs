@@ -197,7 +197,7 @@ impl Database {
         let reserve = Operation::ReserveFragments { num_fragments: count };
         let reserve = Transaction::new(table.dataset.version().version, reserve, None);
         let Some(locked) = self.lock_to_commit(table, &proceed).await? else { return Ok(None) };
-        let dataset = match CommitBuilder::new(table.dataset.clone()).execute(reserve).await {
+        let dataset = match CommitBuilder::new(table.afresh().await?).execute(reserve).await {
             Ok(dataset) => dataset,
             Err(cause) if is_conflict(&cause) => return Ok(None),
             Err(cause) => return Err(failed(cause)),

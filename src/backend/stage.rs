@@ -275,9 +275,9 @@ impl Database {
             return Ok(true);
         }
         let failed = |cause| self.failed("look for rows in", &staged.table, cause);
-        let newest = table.dataset.version().version;
-        for version in (since + 1..=newest).rev() {
-            let dataset = match table.dataset.checkout_version(version).await {
+        let newest = table.afresh().await?;
+        for version in (since + 1..=table.version()).rev() {
+            let dataset = match newest.checkout_version(version).await {
                 Ok(dataset) => dataset,
                 // Cleaned up long ago.
                 Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => break,
@@ -364,7 +364,8 @@ impl Database {
     ) -> std::result::Result<(), Attempt> {
         // What cannot be added is found before the table is touched.
         staged.numbers(&table, self.display())?;
-        let table = self.evolve(staged, table).await?;
+        let afresh = table.afresh().await?;
+        let table = self.evolve(staged, table.moved_to(afresh)).await?;
         if staged.fragments.is_empty() {
             return Ok(());
         }

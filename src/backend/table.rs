@@ -6,12 +6,17 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::FutureExt;
 use lance::Dataset;
+use lance::dataset::builder::DatasetBuilder;
+use lance::session::Session;
 
 use super::failure::from_lance;
 use super::life::Life;
 use super::pin::Pin;
 use super::scan::Scan;
 use crate::error::{Error, Result, Status};
+
+/// What the caches of one commit may hold.
+const COMMIT_CACHE_BYTES: usize = 4 << 20;
 
 /// A table as it was when it was opened; later writes do not show.
 #[derive(Clone)]
@@ -37,6 +42,25 @@ impl Table {
     /// A later version of the same table, under the same pin.
     pub(super) fn moved_to(&self, dataset: Arc<Dataset>) -> Table {
         Table { dataset, ..self.clone() }
+    }
+
+    /// The same version, opened anew for a commit to be based on it. Lance remembers transactions by the
+    /// numbers of their versions alone, and compares commits with them; a table that was dropped and made
+    /// again has others under these numbers.
+    pub(super) async fn afresh(&self) -> Result<Arc<Dataset>> {
+        let registry = self.dataset.session().store_registry();
+        let session = Arc::new(Session::new(COMMIT_CACHE_BYTES, COMMIT_CACHE_BYTES, registry));
+        let opening = DatasetBuilder::from_uri(self.dataset.uri())
+            .with_version(self.version())
+            .with_session(session)
+            .load();
+        let opened = Box::pin(opening).await.map_err(|cause| self.failed("open", cause))?;
+        Ok(Arc::new(opened))
+    }
+
+    /// What tells the life that the table is in from those of others of its name.
+    pub fn identity(&self) -> (u64, u64, u128) {
+        self.life.identity()
     }
 
     /// Whether the table was dropped since it was opened; then nothing may be committed to it.

@@ -6,7 +6,7 @@
 //! a feature version is a cut SHA-256, so its length is the truncation, and only one algorithm turns
 //! `metaxy_provenance_by_field` into `metaxy_provenance`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -47,7 +47,8 @@ struct Known {
     told: Partial,
     /// What the chain tells where nothing here does. It is no evidence about the tables of this store.
     inherited: Partial,
-    checked: HashSet<String>,
+    /// The tables that agree, each by its name and its life.
+    checked: HashMap<String, (u64, u64, u128)>,
     /// Whether all tables have been asked, of which there were some.
     searched: bool,
     warned: bool,
@@ -243,7 +244,7 @@ impl Settings {
     /// What `table` tells, unless it is known; refuses one that was written by other settings than
     /// the store's.
     async fn check(&self, database: &Database, table: &Table) -> Result<Evidence> {
-        if self.known().checked.contains(table.name()) {
+        if self.known().checked.get(table.name()) == Some(&table.identity()) {
             return Ok(Evidence::default());
         }
         let found = self.of_table(table).await?;
@@ -252,7 +253,7 @@ impl Settings {
         agree(database, &told, &found.told)?;
         // An inconclusive table may be conclusive later.
         if found.told.is_complete() {
-            self.known().checked.insert(table.name().to_owned());
+            self.known().checked.insert(table.name().to_owned(), table.identity());
         }
         Ok(found)
     }

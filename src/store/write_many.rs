@@ -106,17 +106,25 @@ impl Writers {
             }
         }
         let mut written: Vec<FeatureKey> = Vec::new();
+        let mut cares = Vec::new();
         let mut parts = std::mem::take(&mut self.parts).into_iter();
         for part in parts.by_ref() {
             let Rows::Staged(prepared) = part.rows else { return Err(ended(&part.feature)) };
-            match prepared.publish(&quietly).await {
-                Ok(()) => written.push(part.feature),
+            match prepared.publish_only(&quietly).await {
+                Ok(due) => {
+                    // Nothing takes time before all features are there.
+                    cares.push(due);
+                    written.push(part.feature);
+                }
                 Err(error) => {
                     self.parts = parts.collect();
                     self.abort().await;
                     return Err(after(&written, &part.feature, error));
                 }
             }
+        }
+        for due in cares {
+            due.run(&quietly).await;
         }
         call.progress(self.pushed, Some(self.pushed));
         Ok(())
