@@ -203,9 +203,16 @@ impl Database {
 
     /// The names of all tables, sorted.
     pub async fn tables(&self) -> Result<Vec<String>> {
-        // Connecting would make it.
-        if self.location.directory().is_some_and(|directory| matches!(directory.try_exists(), Ok(false))) {
-            return Ok(Vec::new());
+        if let Some(directory) = self.location.directory() {
+            // Connecting would make it, and finds no tables where it is not allowed to look.
+            match std::fs::read_dir(directory) {
+                Ok(_) => {}
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(cause) => {
+                    let what = || format!("cannot list the tables of {}", self.display);
+                    return Err(from_io(&cause, what).with("store", &self.display));
+                }
+            }
         }
         let connection = self.connection().await?;
         let mut names: Vec<String> =

@@ -73,21 +73,42 @@ impl Chain {
 
 /// What the stores of a chain tell of their settings, each by its name; none contradicts another.
 #[derive(Clone, Default)]
-pub struct Told(Vec<(String, Partial)>);
+pub struct Told {
+    stores: Vec<(String, Partial)>,
+    /// What is assumed where none tells. It contradicts nobody.
+    assumed: Partial,
+    /// A store that could not be asked.
+    passed_over: Option<String>,
+}
 
 impl Told {
     pub fn add(&mut self, store: &str, told: Partial) -> Result<()> {
-        for (other, theirs) in self.0.iter().filter(|(other, _)| other != store) {
+        for (other, theirs) in self.stores.iter().filter(|(other, _)| other != store) {
             agree_along_chain(other, theirs, store, &told)?;
         }
-        self.0.push((store.to_owned(), told));
+        self.stores.push((store.to_owned(), told));
+        Ok(())
+    }
+
+    fn add_all(&mut self, below: Told) -> Result<()> {
+        for (store, told) in below.stores {
+            self.add(&store, told)?;
+        }
+        self.assumed.complete(&below.assumed);
+        self.passed_over = self.passed_over.take().or(below.passed_over);
         Ok(())
     }
 
     /// What all of them tell together.
     pub fn together(&self) -> Partial {
         let mut all = Partial::default();
-        self.0.iter().for_each(|(_, told)| all.complete(told));
+        self.stores.iter().for_each(|(_, told)| all.complete(told));
+        all
+    }
+
+    fn with_assumed(&self) -> Partial {
+        let mut all = self.together();
+        all.complete(&self.assumed);
         all
     }
 }
@@ -115,7 +136,7 @@ impl Store {
     pub(super) async fn hash_told(&self) -> Result<Partial> {
         let mut told = self.settings().told(self.database(), None).await?;
         if !told.is_complete() {
-            told.complete(&self.told_below().await?.together());
+            told.complete(&self.told_below(true).await?.with_assumed());
         }
         Ok(told)
     }
@@ -126,19 +147,37 @@ impl Store {
         {
             return Ok(());
         }
-        let below = self.told_below().await?.together();
+        let told = self.told_below(writing).await?;
+        let below = told.with_assumed();
+        if let (true, false, Some(store)) = (writing, below.is_complete(), &told.passed_over) {
+            return Err(self.untold(store, "it was passed over, and nothing else tells them"));
+        }
         self.settings().inherit(below);
         Ok(())
     }
 
+    /// The error of a store whose rows nobody could say how to hash.
+    fn untold(&self, fallback: &str, reason: &str) -> Error {
+        Error::new(
+            Status::Unavailable,
+            format!(
+                "the hash settings of {} are those of its chain, but {fallback} cannot be asked for them ({reason}); open \
+                 it with {HASH_ALGORITHM} and {HASH_TRUNCATION_LENGTH}, or make the fallback available",
+                self.display()
+            ),
+        )
+        .with("fallback", fallback)
+    }
+
     /// What the stores below tell, as far as it takes to know all.
-    fn told_below(&self) -> BoxFuture<'_, Result<Told>> {
+    fn told_below(&self, writing: bool) -> BoxFuture<'_, Result<Told>> {
         async move {
             let mut told = Told::default();
             told.add(&self.display(), self.settings().known_so_far())?;
             for fallback in &self.chain().fallbacks {
-                match self.told_by(fallback).await {
-                    Ok(below) => below.0.into_iter().try_for_each(|(store, below)| told.add(&store, below))?,
+                let algorithm = writing && told.together().algorithm.is_none();
+                match self.told_by(fallback, algorithm).await {
+                    Ok(below) => told.add_all(below)?,
                     Err(error) if is_unavailable(&error) && self.chain().pass_over => {
                         log::emit(Level::Warn, || {
                             format!(
@@ -147,20 +186,14 @@ impl Store {
                                 self.display()
                             )
                         });
+                        told.passed_over.get_or_insert(fallback.display());
                     }
                     Err(error) => {
-                        return Err(error.reworded(|reason| {
-                            format!(
-                                "the hash settings of {} are those of its chain, but {} cannot be asked for them \
-                                 ({reason}); open it with {HASH_ALGORITHM} and {HASH_TRUNCATION_LENGTH}, or make the \
-                                 fallback available",
-                                self.display(),
-                                fallback.display()
-                            )
-                        }));
+                        let untold = self.untold(&fallback.display(), error.message());
+                        return Err(error.reworded(|_| untold.message().to_owned()));
                     }
                 }
-                if told.together().is_complete() {
+                if told.with_assumed().is_complete() {
                     break;
                 }
             }
@@ -170,17 +203,14 @@ impl Store {
     }
 
     /// What a fallback store tells, and, where that is not all, the stores below it.
-    async fn told_by(&self, fallback: &Fallback) -> Result<Told> {
+    async fn told_by(&self, fallback: &Fallback, algorithm: bool) -> Result<Told> {
         let store = fallback.store()?;
-        let mut told = Told::default();
-        let own = store.settings().to_inherit(store.database()).await?;
-        if own.is_complete() {
-            told.add(&store.display(), own)?;
-            return Ok(told);
-        }
+        let (own, assumed) = store.settings().to_inherit(store.database(), algorithm).await?;
+        let complete = own.is_complete() || assumed.is_complete();
+        let mut told = Told { assumed, ..Told::default() };
         told.add(&store.display(), own)?;
-        for (store, below) in store.told_below().await?.0 {
-            told.add(&store, below)?;
+        if !complete {
+            told.add_all(store.told_below(algorithm).await?)?;
         }
         Ok(told)
     }

@@ -272,8 +272,9 @@ impl Reader {
             let unwanted = is_hidden
                 || (deleted_at.is_some() && !self.selection.deleted)
                 || passing.iter().any(|filter| !is_true(filter, row));
+            let flag = |set: bool, flag: u64| if set { flag } else { 0 };
             let flags =
-                if unwanted { UNWANTED } else { 0 } | if deleted_at.is_some() { TOMBSTONE } else { 0 };
+                flag(unwanted, UNWANTED) | flag(deleted_at.is_some(), TOMBSTONE) | flag(is_hidden, HIDDEN);
             rows.push(Row { sample, time, address: address | flags });
             if self.keep && !unwanted {
                 wanted.push(row as u32);

@@ -117,8 +117,8 @@ impl Store {
             feature_version: request.feature_version.clone(),
             feature_history: request.feature_history,
             each_version: every_version,
-            // A store without history of its own may hide one further down.
-            whole_chain: every_version,
+            // What a store with rows hides further down would show once these are gone.
+            whole_chain: true,
             local: request.local,
             ..ReadRequest::default()
         };

@@ -320,7 +320,7 @@ impl Walk<'_> {
             found => found.map_err(|error| self.unlike(error, store))?,
         };
         let mut live = found.live;
-        if !live && needed.rows && !self.ask.filters.is_empty() {
+        if !live && !self.local && !self.ask.filters.is_empty() {
             // The filters are no part of the question whether there are rows.
             live = self.unfiltered(version).find(&table).await?.live;
         }

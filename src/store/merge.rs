@@ -87,11 +87,16 @@ fn in_type(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     let shaped: ArrayRef = match field.data_type() {
         DataType::Struct(members) => {
             let members: Vec<String> = members.iter().map(|member| member.name().clone()).collect();
-            Arc::new(ByField::try_new(column, field.name(), &members, 0)?.to_struct()?)
+            let given = ByField::member_names(column, field.name())?;
+            if let Some(lost) = given.iter().find(|name| !members.contains(name)) {
+                let reason = format!("the column {} is a struct without the member {lost}", field.name());
+                return Err(Error::new(Status::SchemaMismatch, reason));
+            }
+            Arc::new(ByField::with_nulls(column, field.name(), &members)?.to_struct()?)
         }
         _ => {
             let members = ByField::member_names(column, field.name())?;
-            Arc::new(ByField::try_new(column, field.name(), &members, 0)?.to_map_list()?)
+            Arc::new(ByField::with_nulls(column, field.name(), &members)?.to_map_list()?)
         }
     };
     conform(&shaped, field, 0)

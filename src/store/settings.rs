@@ -114,20 +114,20 @@ impl Settings {
         Ok(self.with_explicit(&self.find(database, table, enough).await?.told))
     }
 
-    /// What a store that is empty takes over from this one: what the options and tables tell, and, where
-    /// tables do not tell all, what is assumed to write to them; nothing is assumed of an empty store.
-    pub async fn to_inherit(&self, database: &Database) -> Result<Partial> {
+    /// What the options and tables tell to a store that takes after this one, and, if it needs to know the
+    /// `algorithm`, what is assumed where tables do not tell it; nothing is assumed of an empty store.
+    pub async fn to_inherit(&self, database: &Database, algorithm: bool) -> Result<(Partial, Partial)> {
         let found = self.find(database, None, Partial::is_complete).await?;
-        let mut told = self.with_explicit(&found.told);
-        if told.is_complete() {
-            return Ok(told);
-        }
-        if found.definitions || found.unexplained.is_some() || found.unasked.is_some() {
-            let hash = self.resolve_for_write(database, None).await?;
-            let source = "what is assumed of its tables".to_owned();
-            told.complete(&Partial::of(hash, source));
-        }
-        Ok(told)
+        let told = self.with_explicit(&found.told);
+        let untold = found.definitions || found.unexplained.is_some() || found.unasked.is_some();
+        let assumed = match algorithm && told.algorithm.is_none() && untold {
+            true => {
+                let hash = self.resolve_for_write(database, None).await?;
+                Partial::of(hash, "what is assumed of its tables".to_owned())
+            }
+            false => Partial::default(),
+        };
+        Ok((told, assumed))
     }
 
     /// Whether nothing has to be assumed, or learned from the chain, to read `table` or to write to it.
@@ -138,8 +138,11 @@ impl Settings {
     }
 
     /// Takes over what stores further down the chain tell, where nothing here tells otherwise.
-    pub fn inherit(&self, below: Partial) {
-        self.known().inherited = below;
+    pub fn inherit(&self, mut below: Partial) {
+        let mut known = self.known();
+        // A store that cannot be asked now may have told before.
+        below.complete(&known.inherited);
+        known.inherited = below;
     }
 
     /// The settings by which rows are written to `table`, or to a new one. Nothing is guessed where

@@ -37,6 +37,11 @@ impl ByField {
         Self::read(array, column, members, Missing::Refuse { first_row })
     }
 
+    /// As [`ByField::try_new`]; what a row has not is null.
+    pub fn with_nulls(array: &ArrayRef, column: &str, members: &[String]) -> Result<Self> {
+        Self::read(array, column, members, Missing::Null)
+    }
+
     /// The names of all members the column has, in the order it has them.
     pub fn member_names(array: &ArrayRef, column: &str) -> Result<Vec<String>> {
         match Shape::of(array, column)? {

@@ -544,12 +544,20 @@ fn nothing_is_concluded_from_a_store_that_was_passed_over() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let stag = open(&at("stag"), &[]);
-    let dev =
-        open_chain(&at("dev"), &[&stag], &[("fallback.on_unavailable", "next"), ("hash.algorithm", "md5")]);
+    let dev = open_chain(
+        &at("dev"),
+        &[&stag],
+        &[("fallback.on_unavailable", "next"), ("hash.algorithm", "md5"), ("hash.truncation_length", "none")],
+    );
     dev.define(&root("r/a", &["x"])).unwrap();
     std::fs::remove_dir(at("stag")).unwrap();
     std::fs::write(at("stag"), "no directory").unwrap();
     assert_eq!(failure(read(&dev, "r/a", &ReadRequest::default())).status(), Status::Unavailable);
+    // How the chain hashes is not guessed.
+    let unset = open_chain(&at("dev"), &[&stag], &[("fallback.on_unavailable", "next")]);
+    unset.define(&root("r/a", &["x"])).unwrap();
+    let error = failure(write(&unset, "r/a", &[samples(&["a"])], &[]));
+    assert!(error.status() == Status::Unavailable && error.message().contains("hash.algorithm"), "{error}");
     write(&dev, "r/a", &[samples(&["a"])], &[("write.duplicates", "error")]).unwrap();
     let options = options(&[("delete.all", "true")]);
     let dev = open_chain(
@@ -586,4 +594,34 @@ fn a_disagreement_names_the_stores_that_said_so() {
     let fallbacks = vec![Fallback::from(one), Fallback::from(two)];
     let opened = Store::open_chain(at("new").to_str().unwrap(), fallbacks, &options(&[]), &Call::default());
     assert!(failure(opened.map(|_| ())).message().contains("md5"));
+}
+
+#[test]
+fn deleting_everything_leaves_nothing_to_come_up_from_below() {
+    let chain = chain("rows");
+    write(&chain.prod, "r/a", &[samples(&["a", "b"])], &[]).unwrap();
+    write(&chain.dev, "r/a", &[samples(&["a"])], &[]).unwrap();
+    let (request, options, call) =
+        (ReadRequest::default(), options(&[("delete.all", "true")]), Call::default());
+    let delete = chain.dev.delete("r/a", &request, &options, &call);
+    assert_eq!(chain.dev.runtime().block_on(delete).unwrap(), 2);
+    assert_eq!(ids(&chain.dev, &ReadRequest::default()), Vec::<String>::new());
+    assert_eq!(ids(&chain.prod, &ReadRequest::default()), ["a", "b"]);
+}
+
+#[test]
+fn filters_do_not_change_who_serves_where_two_ways_lead_to_a_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (shared, last) = (open(&at("shared"), &[]), open(&at("last"), &[]));
+    let way = open_chain(&at("way"), &[&shared, &last], &[]);
+    let dev = open_chain(&at("dev"), &[&shared, &way], &[("fallback.missing", "merge")]);
+    for store in [&dev, &shared, &last] {
+        store.define(&root("r/a", &["x"])).unwrap();
+    }
+    write(&shared, "r/a", &[samples(&["x"])], &[]).unwrap();
+    write(&last, "r/a", &[samples(&["c"])], &[]).unwrap();
+    let filtered = ReadRequest { filters: vec!["id = 'c'".to_owned()], ..ReadRequest::default() };
+    assert_eq!(ids(&dev, &ReadRequest::default()), ["x"]);
+    assert_eq!(ids(&dev, &filtered), Vec::<String>::new());
 }
