@@ -95,7 +95,7 @@ impl Life {
     pub async fn in_memory(table: Arc<InMemory>) -> Life {
         loop {
             let drops = table.drops.load(Ordering::Acquire);
-            if drops % 2 == 0 {
+            if drops.is_multiple_of(2) {
                 return Life::Memory(table, drops);
             }
             tokio::time::sleep(Duration::from_millis(1)).await;

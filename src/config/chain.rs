@@ -1,6 +1,7 @@
 //! Whether the chain that begins at a store ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::PathBuf;
 
 use super::Config;
@@ -42,10 +43,10 @@ impl Config {
         let mut reach = BTreeMap::new();
         let mut next = vec![name.to_owned()];
         while let Some(name) = next.pop() {
-            if !reach.contains_key(&name) {
-                let fallbacks = self.fallbacks_of(&name)?;
+            if let Entry::Vacant(place) = reach.entry(name) {
+                let fallbacks = self.fallbacks_of(place.key())?;
                 next.extend(fallbacks.iter().cloned());
-                reach.insert(name, fallbacks);
+                place.insert(fallbacks);
             }
         }
         Ok(Reach(reach))

@@ -100,10 +100,10 @@ fn read(name: &str, store: &Place<'_>) -> Result<StoreSettings> {
     let config = store.member("config").ok_or_else(missing)?;
     config
         .check_names(&SETTINGS, "; materialization_id, mode and the like are options of opening the store")?;
-    if let Some(engine) = config.member("versioning_engine") {
-        if !ENGINES.contains(&engine.text()?.as_str()) {
-            return Err(engine.refuse(format!("is none of: {}", ENGINES.join(", "))));
-        }
+    if let Some(engine) = config.member("versioning_engine")
+        && !ENGINES.contains(&engine.text()?.as_str())
+    {
+        return Err(engine.refuse(format!("is none of: {}", ENGINES.join(", "))));
     }
     let hash_algorithm = match config.member("hash_algorithm") {
         Some(place) => {
