@@ -5,7 +5,7 @@
 //! that are removed take their predecessors with them, which would otherwise be the latest again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, filter_record_batch};
@@ -26,13 +26,19 @@ use super::read::{ReadRequest, RowStream};
 use super::samples::Samples;
 use super::system_columns as system;
 use super::write::{Writer, now};
-use crate::backend::{Erased, Scan, Table};
+use crate::backend::{Erased, Maintaining, Scan, Table};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, FeatureSpec};
 use crate::log::{self, Level};
 
 /// How often rows to remove are looked for again because others moved them.
 const ATTEMPTS: u32 = 20;
+
+/// After so many of these times nobody else may compact.
+const PATIENT_ATTEMPTS: u32 = 3;
+
+/// How long that is waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl Store {
     /// Deletes the samples of `feature` that `request` asks for, in the way that the option `delete.mode`
@@ -221,8 +227,12 @@ impl Store {
                 ..ReadRequest::default()
             },
         )?;
+        let mut _alone = None;
         for tries in 0..ATTEMPTS {
             call.check()?;
+            if tries == PATIENT_ATTEMPTS {
+                _alone = self.keep_from_compacting(key, call).await?;
+            }
             let (table, addresses) = call.run(self.doomed(&ask)).await?;
             let rows = addresses.len() as u64;
             match Box::pin(self.database().delete_rows(&table, addresses)).await? {
@@ -240,6 +250,20 @@ impl Store {
             ),
         )
         .retryable(true))
+    }
+
+    /// Takes the right to compact the table, so that nobody moves its rows. Whoever compacts all the time
+    /// lets go of it for moments only, and after a while of waiting there is nothing but to try again.
+    async fn keep_from_compacting(&self, key: &FeatureKey, call: &Call) -> Result<Option<Maintaining>> {
+        let begun = Instant::now();
+        while begun.elapsed() < LONGEST_WAIT {
+            call.check()?;
+            if let Some(right) = self.database().try_maintain(&key.table_name()) {
+                return Ok(Some(right));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(None)
     }
 
     /// The rows that a hard delete is about, by their addresses.
