@@ -1,395 +1,203 @@
-//! A database: the directory that holds one table per feature.
+//! A database: what holds one table per feature, wherever it is.
 
-use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::ops::Range;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use futures::{FutureExt, TryStreamExt};
-use lance_file::version::ConcreteFileVersion;
-use lance_io::object_store::{ObjectStore, ObjectStoreParams};
-use lancedb::listing::ListingOptions;
-use lancedb::{Connection, Session};
-use object_store::path::Path as ObjectPath;
-use tokio::sync::OnceCell;
-use url::Url;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::stream::BoxStream;
 
-use super::drop::remove_leftovers_now;
-use super::durable::{self, Durability};
-use super::failure::{from_io, from_lancedb};
-use super::life::{InMemory, Life};
+use super::connect::Connect;
 use super::location::Location;
-use super::manifests::VERSIONS;
-use super::recover::Damage;
-use super::session;
+use super::native::{self, Durability};
+use super::staged::Staged;
 use super::table::Table;
-use crate::error::{Error, Result, Status};
-use crate::log::{self, Level};
-
-/// How often a table that is dropped while it is being opened is looked for again.
-const LOOKS: u32 = 20;
-
-/// What a database is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Its directory is made if it is missing.
-    Write,
-    /// A missing directory is an error.
-    Read,
-    /// A missing directory is one without tables, as long as it is missing.
-    ReadOnceThere,
-}
+use super::work::{Compacted, Erased, Extent, Mode, Pruned, Retention};
+use crate::error::Result;
 
 /// A LanceDB database, connected on first use.
-pub struct Database {
-    location: Location,
-    /// The location as Lance spells it, without a slash at the end.
-    root: String,
-    /// What messages call the database; holds no secret.
-    display: String,
-    writable: bool,
-    durability: Durability,
-    in_memory: Mutex<HashMap<String, Arc<InMemory>>>,
-    session: Arc<Session>,
-    connection: OnceCell<Connection>,
-    storage: OnceCell<Storage>,
+pub enum Database {
+    Native(native::Database),
 }
 
-/// The files of the database.
-#[derive(Clone)]
-pub(super) struct Storage {
-    pub(super) store: Arc<ObjectStore>,
-    pub(super) root: ObjectPath,
-}
+/// Held by the one who maintains a table.
+pub struct Maintaining(#[expect(dead_code, reason = "held, not used")] native::Maintaining);
 
 impl Database {
     pub fn new(
         location: Location,
+        connect: &Connect,
         display: &str,
         cache_bytes: u64,
         mode: Mode,
         durability: Durability,
     ) -> Result<Database> {
-        let writable = mode == Mode::Write;
-        // What only reads has nothing to flush, and reads faster by Lance's short cuts.
-        let durability = if writable { durability } else { Durability::Process };
-        let (root, session) = match &location {
-            Location::Directory(path) => {
-                let root = match durability {
-                    Durability::Process => utf8(path)?.to_owned(),
-                    Durability::Disk => flushed_url(path)?,
-                };
-                let session = session::shared(cache_bytes)?;
-                prepare_directory(path, mode, durability)?;
-                (root.trim_end_matches('/').to_owned(), session)
-            }
-            Location::Memory if durability == Durability::Disk => {
-                let message = "a store in memory has no disk to keep anything on; leave durability=disk out";
-                return Err(Error::invalid(message).with("option", "durability"));
-            }
-            // Its own session, or two stores would meet in the registry of a shared one.
-            Location::Memory => ("memory://metaxy".to_owned(), session::private(cache_bytes)),
-        };
-        Ok(Database {
-            location,
-            root,
-            display: display.to_owned(),
-            writable,
-            durability,
-            in_memory: Mutex::default(),
-            session,
-            connection: OnceCell::new(),
-            storage: OnceCell::new(),
-        })
+        native::Database::new(location, connect, display, cache_bytes, mode, durability).map(Database::Native)
     }
 
-    /// Opens the newest version of `table`; `None` when there is none. If a crash of the machine has
-    /// damaged that, and the database is open for writing, the version before is brought back.
-    ///
-    /// A write through a handle that another process has overtaken could bring an older table back
-    /// over a newer one, so nothing here keeps tables open.
-    ///
-    /// The version stays until the table and all its streams are dropped.
-    pub async fn open(&self, table: &str) -> Result<Option<Table>> {
-        let mut opened = self.open_pinned(table).await;
-        // Twice, because somebody else may have brought it back since: then nothing looks damaged.
-        for _ in 0..2 {
-            let Some(directory) = self.table_directory(table).filter(|_| opened.is_err()) else { break };
-            match Damage::of(&directory) {
-                Some(damage) if self.writable && damage.can_be_undone() => self.recover(table).await?,
-                Some(_) => break,
-                None => {}
-            }
-            opened = self.open_pinned(table).await;
-        }
-        opened
-    }
-
-    /// Opens the newest version of `table` without a pin; `None` when there is none. Damage stays.
-    pub(super) async fn open_newest(&self, table: &str) -> Result<Option<Table>> {
-        for _ in 0..LOOKS {
-            let Some(life) = self.life(table).await? else { return Ok(None) };
-            let opened = self.open_in(&life, table).await;
-            if !life.is_over() {
-                return opened;
-            }
-        }
-        let message = format!("{}: it was dropped {LOOKS} times meanwhile; try again", self.opening(table));
-        Err(Error::new(Status::Conflict, message).with("store", &self.display).with("table", table))
-    }
-
-    /// The life that `table` is in; nothing where there is certainly no table.
-    async fn life(&self, table: &str) -> Result<Option<Life>> {
-        match self.table_directory(table) {
-            // Saves the connection for the common question about a table that is not there.
-            Some(directory) => Life::of_directory(directory).map_err(|cause| self.forbidden(table, &cause)),
-            None => Ok(Some(Life::in_memory(self.in_memory(table)).await)),
+    pub fn display(&self) -> &str {
+        match self {
+            Database::Native(database) => database.display(),
         }
     }
 
-    async fn open_in(&self, life: &Life, table: &str) -> Result<Option<Table>> {
-        let connection = self.connection().await?;
-        // Lance panics on some damaged files; that must not take the store with it.
-        let opened = AssertUnwindSafe(connection.open_table(table).execute()).catch_unwind().await;
-        let opened = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(lancedb::Error::TableNotFound { .. })) => return self.no_versions(table).map(|()| None),
-            Ok(Err(cause)) => return Err(self.unreadable(table, from_lancedb(cause, || self.opening(table)))),
-            Err(_) => {
-                let error =
-                    Error::new(Status::Corrupt, format!("{}: its files cannot be read", self.opening(table)));
-                return Err(self.unreadable(table, error));
-            }
-        };
-        let Some(dataset) = opened.dataset() else {
-            return Err(Error::new(
-                Status::Internal,
-                format!("{}: it is not a native table", self.opening(table)),
-            ));
-        };
-        let dataset = dataset.get().await.map_err(|cause| from_lancedb(cause, || self.opening(table)))?;
-        // Lance reads the names of types without looking at them, and panics when they are used.
-        if std::panic::catch_unwind(AssertUnwindSafe(|| drop(Schema::from(dataset.schema())))).is_err() {
-            let reason = "it has a column of a type that this version does not know, or its newest manifest is damaged";
-            let error = Error::new(Status::Unsupported, format!("{}: {reason}", self.opening(table)));
-            return Err(error.with("store", &self.display).with("table", table));
+    pub fn location(&self) -> &Location {
+        match self {
+            Database::Native(database) => database.location(),
         }
-        let opened = Table::new(dataset, table, &self.display, life.clone());
-        log::emit(Level::Debug, || {
-            format!("opened version {} of the table {table} of {}", opened.version(), self.display)
-        });
-        Ok(Some(opened))
-    }
-
-    /// Refuses a table whose files are in the format before Lance 2, in which nothing can be added
-    /// to it: rows are written in the present format, and a table has only one.
-    pub fn check_appendable(&self, table: &Table) -> Result<()> {
-        if table.dataset.manifest().data_storage_format.lance_file_format() != ConcreteFileVersion::V1 {
-            return Ok(());
-        }
-        let name = table.name();
-        Err(Error::new(
-            Status::Unsupported,
-            format!(
-                "the table {name} of {} is in Lance's legacy file format, which can be read but not written; copy it into \
-                 a new table of the present format",
-                self.display
-            ),
-        )
-        .with("store", &self.display)
-        .with("table", name))
     }
 
     /// The names of all tables, sorted.
     pub async fn tables(&self) -> Result<Vec<String>> {
-        if let Some(directory) = self.location.directory() {
-            // Connecting would make it, and finds no tables where it is not allowed to look.
-            match std::fs::read_dir(directory) {
-                Ok(_) => {}
-                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(cause) => {
-                    let what = || format!("cannot list the tables of {}", self.display);
-                    return Err(from_io(&cause, what).with("store", &self.display));
-                }
+        match self {
+            Database::Native(database) => database.tables().await,
+        }
+    }
+
+    /// Whether `table` has a version. That its files are sound is not said.
+    pub async fn has(&self, table: &str) -> Result<bool> {
+        match self {
+            Database::Native(database) => database.has(table).await,
+        }
+    }
+
+    /// Opens the newest version of `table`; `None` when there is none. Nothing here keeps tables open: a
+    /// write through a handle that another process has overtaken could bring an older table back over a
+    /// newer one.
+    pub async fn open(&self, table: &str) -> Result<Option<Table>> {
+        match self {
+            Database::Native(database) => Ok(database.open(table).await?.map(Table::Native)),
+        }
+    }
+
+    /// Refuses a table to which nothing can be added, for a reason that is in its files.
+    pub fn check_appendable(&self, table: &Table) -> Result<()> {
+        match (self, table) {
+            (Database::Native(database), Table::Native(table)) => database.check_appendable(table),
+        }
+    }
+
+    /// Keeps the rows of `stream` for `table`, which need not exist, where nobody sees them. On failure
+    /// nothing is left of them.
+    pub async fn stage(
+        &self,
+        table: &str,
+        schema: &Schema,
+        stream: SendableRecordBatchStream,
+    ) -> Result<Staged> {
+        match self {
+            Database::Native(database) => {
+                Box::pin(database.stage(table, schema, stream)).await.map(Staged::Native)
             }
         }
-        let connection = self.connection().await?;
-        let mut names: Vec<String> =
-            connection.list_tables(&[], ListingOptions::default()).try_collect().await.map_err(|cause| {
-                from_lancedb(cause, || format!("cannot list the tables of {}", self.display))
-                    .with("store", &self.display)
-            })?;
-        names.sort();
-        Ok(names)
     }
 
-    pub fn display(&self) -> &str {
-        &self.display
-    }
-
-    pub fn location(&self) -> &Location {
-        &self.location
-    }
-
-    pub(super) fn is_writable(&self) -> bool {
-        self.writable
-    }
-
-    pub(super) fn durability(&self) -> Durability {
-        self.durability
-    }
-
-    /// What is kept about `table` in a store in memory.
-    pub(super) fn in_memory(&self, table: &str) -> Arc<InMemory> {
-        let mut tables = self.in_memory.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        tables.entry(table.to_owned()).or_default().clone()
-    }
-
-    pub(super) fn session(&self) -> &Arc<Session> {
-        &self.session
-    }
-
-    pub(super) fn table_uri(&self, table: &str) -> String {
-        format!("{}/{table}.lance", self.root)
-    }
-
-    pub(super) fn table_directory(&self, table: &str) -> Option<PathBuf> {
-        self.location.directory().map(|root| root.join(format!("{table}.lance")))
-    }
-
-    pub(super) async fn storage(&self) -> Result<&Storage> {
-        self.storage
-            .get_or_try_init(|| async {
-                let (store, root) = ObjectStore::from_uri_and_params(
-                    self.session.store_registry(),
-                    &self.root,
-                    &ObjectStoreParams::default(),
-                )
-                .await
-                .map_err(|cause| {
-                    super::failure::from_lance(cause, || {
-                        format!("cannot reach the files of {}", self.display)
-                    })
-                    .with("store", &self.display)
-                })?;
-                Ok(Storage { store, root })
-            })
-            .await
-    }
-
-    pub(super) async fn connection(&self) -> Result<&Connection> {
-        // Held before the first table is made: a store in memory lives only while somebody holds it.
-        self.storage().await?;
-        self.connection
-            .get_or_try_init(|| async {
-                lancedb::connect(&self.root)
-                    .session(self.session.clone())
-                    .read_consistency_interval(std::time::Duration::ZERO)
-                    // Without this, connecting already talks to the storage and hides what fails.
-                    .namespace_client_property("manifest_enabled", "false")
-                    .execute()
-                    .await
-                    .map_err(|cause| {
-                        from_lancedb(cause, || format!("cannot connect to {}", self.display))
-                            .with("store", &self.display)
-                    })
-            })
-            .await
-    }
-
-    fn opening(&self, table: &str) -> String {
-        format!("cannot open the table {table} of {}", self.display)
-    }
-
-    fn forbidden(&self, table: &str, cause: &std::io::Error) -> Error {
-        from_io(cause, || self.opening(table)).with("store", &self.display).with("table", table)
-    }
-
-    /// LanceDB finds no table also where it is not allowed to look for one.
-    fn no_versions(&self, table: &str) -> Result<()> {
-        let Some(directory) = self.table_directory(table) else { return Ok(()) };
-        match std::fs::read_dir(directory.join(VERSIONS)) {
-            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(self.forbidden(table, &cause)),
-            _ => Ok(()),
+    /// Reads staged rows back, in their order; the first has the number 0.
+    pub async fn staged_rows(
+        &self,
+        staged: &Staged,
+        rows: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        match (self, staged) {
+            (Database::Native(database), Staged::Native(staged)) => database.staged_rows(staged, rows).await,
         }
     }
-}
 
-fn prepare_directory(path: &Path, mode: Mode, durability: Durability) -> Result<()> {
-    let shown = path.display();
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => {
-            if mode == Mode::Write {
-                remove_leftovers_now(path);
+    /// Shows the staged rows to everybody, all at once. On failure none of them shows and nothing is left
+    /// of them, unless it cannot be told whether it has happened: then the error says so.
+    ///
+    /// `proceed` is asked before each try, and `accept` before rows are added to a table that is
+    /// already there, with its schema.
+    pub async fn publish(
+        &self,
+        staged: Staged,
+        proceed: impl Fn() -> Result<()>,
+        accept: impl Fn(&Schema) -> Result<()>,
+    ) -> Result<()> {
+        match (self, staged) {
+            (Database::Native(database), Staged::Native(staged)) => {
+                Box::pin(database.publish(staged, proceed, accept)).await
             }
-            return Ok(());
         }
-        Ok(_) => {
-            let message = format!("{shown} is not a directory; a store needs one of its own");
-            return Err(Error::new(Status::Io, message).with("uri", shown));
-        }
-        Err(_) if mode == Mode::Write => {}
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && mode == Mode::ReadOnceThere => {
-            return Ok(());
-        }
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-            let message =
-                format!("there is no directory {shown}; opening the store with mode=write would create it");
-            return Err(Error::new(Status::NotFound, message).caused_by(&cause).with("uri", shown));
-        }
-        Err(cause) => return Err(unusable_directory(path, "opened", &cause)),
     }
-    durability.create_directories(path).map_err(|cause| unusable_directory(path, "created", &cause))
-}
 
-fn unusable_directory(path: &Path, doing: &str, cause: &std::io::Error) -> Error {
-    let shown = path.display();
-    from_io(cause, || format!("the directory {shown} cannot be {doing}")).with("uri", shown)
-}
-
-fn utf8(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| {
-        Error::invalid(format!("the path {} is not UTF-8, which LanceDB needs", path.display()))
-            .with("uri", path.display())
-    })
-}
-
-/// `path` as a URL by which everything is flushed.
-fn flushed_url(path: &Path) -> Result<String> {
-    utf8(path)?;
-    let url = Url::from_file_path(path).map_err(|()| {
-        Error::invalid(format!("the path {} is not absolute", path.display())).with("uri", path.display())
-    })?;
-    Ok(format!("{}://{}", durable::SCHEME, url.path()))
-}
-
-/// Why no table can have a column of this name, if so: LanceDB would write it and not read it back.
-pub fn unusable_column_name(name: &str) -> Option<&'static str> {
-    if name.is_empty() {
-        Some("a column needs a name")
-    } else if name.contains('.') {
-        Some("LanceDB takes a dot for the way to a struct member")
-    } else if name.contains('`') {
-        Some("LanceDB quotes names in backticks")
-    } else if lance_core::is_system_column(name) {
-        Some("LanceDB has a column of its own by this name")
-    } else {
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_lancedb_cannot_read_back_are_known() {
-        for name in ["", "a.b", "a`b", "_rowid", "_rowaddr", "_rowoffset", "_row_created_at_version"] {
-            assert!(unusable_column_name(name).is_some(), "{name}");
+    /// Forgets staged rows, as far as that is possible.
+    pub async fn discard(&self, staged: &Staged) {
+        match (self, staged) {
+            (Database::Native(database), Staged::Native(staged)) => database.discard(staged).await,
         }
-        for name in ["_row", "_rowing", "a b", "é", "select", "a\"b"] {
-            assert_eq!(unusable_column_name(name), None, "{name}");
+    }
+
+    /// Forgets what staging has made for a table that was not made then.
+    pub fn remove_empty_directories(&self, table: &str) {
+        match self {
+            Database::Native(database) => database.remove_empty_directories(table),
+        }
+    }
+
+    /// Removes the rows of `table` at `addresses` (see [`super::Scan::ADDRESS`]), all of them or
+    /// none. Rows that others append meanwhile are no obstacle.
+    pub async fn delete_rows(&self, table: &Table, addresses: Vec<u64>) -> Result<Erased> {
+        match (self, table) {
+            (Database::Native(database), Table::Native(table)) => {
+                Box::pin(database.delete_rows(table, addresses)).await
+            }
+        }
+    }
+
+    /// Drops `table`, unless there is none: then the answer is false. `proceed` is asked as long as it can
+    /// be given up.
+    pub async fn drop_table(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<bool> {
+        match self {
+            Database::Native(database) => Box::pin(database.drop_table(table, proceed)).await,
+        }
+    }
+
+    /// The right to maintain `table`, or nothing while another process has it.
+    pub fn try_maintain(&self, table: &str) -> Option<Maintaining> {
+        match self {
+            Database::Native(database) => database.try_maintain(table).map(Maintaining),
+        }
+    }
+
+    /// Waits for the right to maintain `table`, as long as `proceed` allows.
+    pub async fn maintain(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<Maintaining> {
+        match self {
+            Database::Native(database) => database.maintain(table, proceed).await.map(Maintaining),
+        }
+    }
+
+    /// Joins small fragments and drops deleted rows. Nothing else changes: not which rows there are,
+    /// not their order. Nothing is done, and nothing given, when there is no such table, or nothing to
+    /// do at the tail.
+    pub async fn compact(
+        &self,
+        table: &str,
+        extent: Extent,
+        proceed: impl Fn() -> Result<()>,
+    ) -> Result<Option<Compacted>> {
+        match self {
+            Database::Native(database) => Box::pin(database.compact(table, extent, proceed)).await,
+        }
+    }
+
+    /// How many small fragments are at the end of `table`.
+    pub async fn tail_fragments(&self, table: &str) -> Result<usize> {
+        match self {
+            Database::Native(database) => database.tail_fragments(table).await,
+        }
+    }
+
+    /// Removes the versions of `table` that `retention` does not keep, with what only they refer to; none
+    /// that a reader is known to have open.
+    pub async fn prune(
+        &self,
+        table: &str,
+        retention: Retention,
+        proceed: impl Fn() -> Result<()>,
+    ) -> Result<Option<Pruned>> {
+        match self {
+            Database::Native(database) => Box::pin(database.prune(table, retention, proceed)).await,
         }
     }
 }

@@ -1,36 +1,26 @@
 //! Where tables live: a URI becomes a LanceDB database, a name in it becomes a table.
 //!
 //! The only room that names lancedb and lance. It knows nothing of features or versions: it opens,
-//! scans, stages and publishes tables, and turns LanceDB's failures into ours.
+//! scans, stages and publishes tables, and turns LanceDB's failures into ours. What is here is the same
+//! for every storage; `native` keeps tables as files, which this library reads and writes itself.
 
+mod column;
+mod connect;
 mod database;
-mod drop;
-mod durable;
-mod erase;
 mod failure;
-mod life;
 mod location;
-mod maintain;
-mod manifests;
-mod pin;
-mod presence;
-mod prune;
-mod recover;
+mod native;
 mod scan;
-mod session;
-mod stage;
-mod statistics;
+mod staged;
 mod table;
-mod table_lock;
+mod work;
 
-pub use database::{Database, Mode, unusable_column_name};
-pub use durable::Durability;
-pub use erase::Erased;
+pub use column::unusable_column_name;
+pub use connect::Connect;
+pub use database::{Database, Maintaining};
 pub use location::{Location, mask};
-pub use maintain::{Compacted, Extent, Maintaining};
-pub use prune::{Pruned, Retention};
+pub use native::Durability;
 pub use scan::Scan;
-pub use stage::Staged;
-pub use statistics::Statistics;
+pub use staged::Staged;
 pub use table::Table;
-pub use table_lock::{Access, TableLock};
+pub use work::{Compacted, Erased, Extent, Mode, Pruned, Retention, Statistics};

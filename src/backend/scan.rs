@@ -1,15 +1,10 @@
 //! Reading a table: some columns of some rows, as a stream.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Expr;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
-use lance::dataset::ProjectionRequest;
-use lance::dataset::scanner::{MaterializationStyle, RowAddrTreeMap};
 
+use super::native;
 use super::table::Table;
 use crate::error::Result;
 
@@ -17,154 +12,86 @@ use crate::error::Result;
 /// ten times slower.
 const BATCH_ROWS: usize = 8192;
 
-/// Fetching rows one by one is faster than scanning when they are less than one in this many.
-const TAKE_SHARE: usize = 20;
-
-/// Chunks of rows that are fetched at a time.
-const TAKES: usize = 4;
-
-/// What a scan may hold in buffers of its own.
-const BUFFER_BYTES: u64 = 64 << 20;
-
-/// A set of rows of one table version, by their place in its files.
-#[derive(Clone, Debug, Default)]
-struct RowAddresses(RowAddrTreeMap);
-
-impl FromIterator<u64> for RowAddresses {
-    fn from_iter<I: IntoIterator<Item = u64>>(addresses: I) -> Self {
-        RowAddresses(addresses.into_iter().collect())
-    }
+/// What a scan reads.
+#[derive(Clone)]
+pub struct Query {
+    pub columns: Vec<String>,
+    pub predicate: Option<Expr>,
+    pub batch_rows: usize,
+    /// Whether the rows come with their addresses.
+    pub address: bool,
+    pub limit: Option<u64>,
 }
 
 /// A scan to be; nothing is read before [`Scan::stream`].
 #[derive(Clone)]
 pub struct Scan {
     table: Table,
-    columns: Vec<String>,
-    predicate: Option<Expr>,
-    rows: Option<RowAddresses>,
-    batch_rows: usize,
-    address: bool,
-    limit: Option<u64>,
+    query: Query,
 }
 
 impl Scan {
-    /// The column that [`Scan::with_address`] adds: the row's place in the table's files.
+    /// The column that [`Scan::with_address`] adds: the row's place in the table, by which rows of one
+    /// version are told apart.
     pub const ADDRESS: &'static str = lance_core::ROW_ADDR;
 
     pub(super) fn new(table: Table, columns: Vec<String>) -> Scan {
-        Scan {
-            table,
-            columns,
-            predicate: None,
-            rows: None,
-            batch_rows: BATCH_ROWS,
-            address: false,
-            limit: None,
-        }
+        let query = Query { columns, predicate: None, batch_rows: BATCH_ROWS, address: false, limit: None };
+        Scan { table, query }
     }
 
     #[must_use]
     pub fn filter(mut self, predicate: Option<Expr>) -> Scan {
-        self.predicate = predicate;
-        self
-    }
-
-    fn only(mut self, rows: RowAddresses) -> Scan {
-        self.rows = Some(rows);
+        self.query.predicate = predicate;
         self
     }
 
     #[must_use]
     pub fn batch_rows(mut self, rows: Option<usize>) -> Scan {
-        self.batch_rows = rows.unwrap_or(BATCH_ROWS);
+        self.query.batch_rows = rows.unwrap_or(BATCH_ROWS);
         self
     }
 
     #[must_use]
     pub fn with_address(mut self) -> Scan {
-        self.address = true;
+        self.query.address = true;
         self
     }
 
     #[must_use]
     pub fn limit(mut self, rows: Option<u64>) -> Scan {
-        self.limit = rows;
+        self.query.limit = rows;
         self
+    }
+
+    /// Starts reading; batches come in the order of the table, which is that of appending until a
+    /// compaction by another program rewrites some of it.
+    pub async fn stream(self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        match self.table {
+            Table::Native(table) => native::Scan::new(table, self.query).stream().await,
+        }
     }
 
     /// Reads the rows at `addresses`, which are sorted, and no others.
     pub async fn rows(self, addresses: Vec<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        if self.prefers_take(addresses.len()).await? {
-            return Ok(self.take(addresses));
+        match self.table {
+            Table::Native(table) => native::Scan::new(table, self.query).rows(addresses).await,
         }
-        self.only(addresses.into_iter().collect()).stream().await
     }
 
-    /// Whether `count` rows are better fetched one by one. What Lance takes are row numbers, which
-    /// are addresses unless the table has stable ones.
+    /// Whether `count` rows are better fetched one by one.
     pub async fn prefers_take(&self, count: usize) -> Result<bool> {
-        let stable = self.table.dataset.manifest.uses_stable_row_ids();
-        Ok(!stable && count.saturating_mul(TAKE_SHARE) <= self.table.rows().await?)
+        match &self.table {
+            Table::Native(table) => {
+                native::Scan::new(table.clone(), self.query.clone()).prefers_take(count).await
+            }
+        }
     }
 
     /// Fetches the rows at `addresses` one by one, in that order.
     pub fn take(self, addresses: Vec<u64>) -> BoxStream<'static, Result<RecordBatch>> {
-        let Scan { table, columns, batch_rows, .. } = self;
-        let projection = match table.dataset.schema().project(&columns) {
-            Ok(projection) => Arc::new(projection),
-            Err(cause) => return futures::stream::iter([Err(table.failed("read", cause))]).boxed(),
-        };
-        // Each take runs on one core, so that there are some even for a few rows.
-        let chunk_rows = batch_rows.min(addresses.len().div_ceil(TAKES)).max(1);
-        let chunks: Vec<Vec<u64>> = addresses.chunks(chunk_rows).map(<[u64]>::to_vec).collect();
-        let taken = futures::stream::iter(chunks).map(move |chunk| {
-            let (table, projection, damaged) = (table.clone(), projection.clone(), table.damaged());
-            let take = tokio::spawn(async move {
-                let rows = table.dataset.take_rows(&chunk, ProjectionRequest::Schema(projection)).await;
-                rows.map_err(|cause| table.failed("read", cause))
-            });
-            async { take.await.map_err(|_| damaged)? }
-        });
-        taken.buffered(TAKES).boxed()
-    }
-
-    /// Starts reading; batches come in the order of the table's files, which is that of
-    /// appending until a compaction by another program rewrites some of them.
-    pub async fn stream(self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let table = self.table.clone();
-        let failed = |cause| table.failed("read", cause);
-        let mut scanner = self.table.dataset.scan();
-        if self.columns.is_empty() {
-            scanner.empty_project().map_err(failed)?;
-        } else {
-            scanner.project(&self.columns).map_err(failed)?;
+        match self.table {
+            Table::Native(table) => native::Scan::new(table, self.query).take(addresses),
         }
-        if self.address {
-            scanner.with_row_address();
-        }
-        if let Some(predicate) = self.predicate {
-            scanner.filter_expr(predicate);
-            scanner.prefilter(true);
-        }
-        if let Some(RowAddresses(rows)) = self.rows {
-            scanner.with_physical_row_addr_prefilter(rows);
-            // Which rows come is known: fetching a column row by row would be slower.
-            scanner.materialization_style(MaterializationStyle::AllEarly);
-        }
-        scanner.batch_size(self.batch_rows);
-        scanner.io_buffer_size(BUFFER_BYTES);
-        scanner.scan_in_order(true);
-        if let Some(limit) = self.limit {
-            scanner.limit(Some(i64::try_from(limit).unwrap_or(i64::MAX)), None).map_err(failed)?;
-        }
-        let started = AssertUnwindSafe(scanner.try_into_stream()).catch_unwind().await;
-        let stream = started.map_err(|_| self.table.damaged())?.map_err(failed)?;
-        Ok(AssertUnwindSafe(stream)
-            .catch_unwind()
-            .map(move |batch| {
-                batch.map_err(|_| table.damaged())?.map_err(|cause| table.failed("read", cause))
-            })
-            .boxed())
     }
 }

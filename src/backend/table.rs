@@ -1,125 +1,62 @@
 //! One version of one table.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use arrow::datatypes::SchemaRef;
 
-use arrow::datatypes::{Schema, SchemaRef};
-use futures::FutureExt;
-use lance::Dataset;
-use lance::dataset::builder::DatasetBuilder;
-use lance::session::Session;
-
-use super::failure::from_lance;
-use super::life::Life;
-use super::pin::Pin;
+use super::native;
 use super::scan::Scan;
-use crate::error::{Error, Result, Status};
-
-/// What the caches of one commit may hold.
-const COMMIT_CACHE_BYTES: usize = 4 << 20;
+use super::work::Statistics;
+use crate::error::Result;
 
 /// A table as it was when it was opened; later writes do not show.
 #[derive(Clone)]
-pub struct Table {
-    pub(super) dataset: Arc<Dataset>,
-    name: Arc<str>,
-    database: Arc<str>,
-    life: Life,
-    /// Held by every clone, and so by every stream.
-    #[expect(dead_code, reason = "held, not used")]
-    pin: Option<Arc<Pin>>,
+pub enum Table {
+    Native(native::Table),
 }
 
 impl Table {
-    pub(super) fn new(dataset: Arc<Dataset>, name: &str, database: &str, life: Life) -> Table {
-        Table { dataset, name: name.into(), database: database.into(), life, pin: None }
-    }
-
-    pub(super) fn pinned(self, pin: Pin) -> Table {
-        Table { pin: Some(Arc::new(pin)), ..self }
-    }
-
-    /// A later version of the same table, under the same pin.
-    pub(super) fn moved_to(&self, dataset: Arc<Dataset>) -> Table {
-        Table { dataset, ..self.clone() }
-    }
-
-    /// The same version, opened anew for a commit to be based on it. Lance remembers transactions by the
-    /// numbers of their versions alone, and compares commits with them; a table that was dropped and made
-    /// again has others under these numbers.
-    pub(super) async fn afresh(&self) -> Result<Arc<Dataset>> {
-        let registry = self.dataset.session().store_registry();
-        let session = Arc::new(Session::new(COMMIT_CACHE_BYTES, COMMIT_CACHE_BYTES, registry));
-        let opening = DatasetBuilder::from_uri(self.dataset.uri())
-            .with_version(self.version())
-            .with_session(session)
-            .load();
-        let opened = Box::pin(opening).await.map_err(|cause| self.failed("open", cause))?;
-        Ok(Arc::new(opened))
+    pub fn name(&self) -> &str {
+        match self {
+            Table::Native(table) => table.name(),
+        }
     }
 
     /// What tells the life that the table is in from those of others of its name.
     pub fn identity(&self) -> (u64, u64, u128) {
-        self.life.identity()
-    }
-
-    /// Whether the table was dropped since it was opened; then nothing may be committed to it.
-    pub(super) fn is_dropped(&self) -> bool {
-        self.life.is_over()
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
+        match self {
+            Table::Native(table) => table.identity(),
+        }
     }
 
     /// The version of the table, as Lance counts them: each commit makes the next.
     pub fn version(&self) -> u64 {
-        self.dataset.version().version
+        match self {
+            Table::Native(table) => table.version(),
+        }
     }
 
     /// The columns, with the metadata of the table.
     pub fn schema(&self) -> SchemaRef {
-        Arc::new(Schema::from(self.dataset.schema()))
+        match self {
+            Table::Native(table) => table.schema(),
+        }
     }
 
-    /// The number of rows, from the table's statistics.
+    /// The number of rows.
     pub async fn rows(&self) -> Result<usize> {
-        let counted = AssertUnwindSafe(self.dataset.count_rows(None)).catch_unwind().await;
-        counted.map_err(|_| self.damaged())?.map_err(|cause| self.failed("count the rows of", cause))
+        match self {
+            Table::Native(table) => table.rows().await,
+        }
+    }
+
+    /// What the table is made of; no row is read.
+    pub async fn statistics(&self) -> Result<Statistics> {
+        match self {
+            Table::Native(table) => table.statistics().await,
+        }
     }
 
     /// Reads `columns`, which must be top-level columns of the table.
     pub fn scan(&self, columns: Vec<String>) -> Scan {
         Scan::new(self.clone(), columns)
-    }
-
-    /// The error for a panic of Lance, which means that the files make no sense to it.
-    pub(super) fn damaged(&self) -> Error {
-        if self.is_dropped() {
-            return self.dropped();
-        }
-        let message = format!(
-            "the files of the table {} of {} are damaged and cannot be read",
-            self.name, self.database
-        );
-        Error::new(Status::Corrupt, message).with("store", &self.database).with("table", &self.name)
-    }
-
-    pub(super) fn failed(&self, doing: &str, cause: lance::Error) -> Error {
-        if self.is_dropped() {
-            return self.dropped().caused_by(&cause);
-        }
-        from_lance(cause, || format!("cannot {doing} the table {} of {}", self.name, self.database))
-            .with("store", &self.database)
-            .with("table", &self.name)
-    }
-
-    /// The error for files that are gone because the table is.
-    fn dropped(&self) -> Error {
-        let message = format!(
-            "the table {} of {} was dropped while it was being read; read it again to see what is there now",
-            self.name, self.database
-        );
-        Error::new(Status::Conflict, message).with("store", &self.database).with("table", &self.name)
     }
 }

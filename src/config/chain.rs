@@ -54,11 +54,14 @@ impl Config {
 
     /// Where a store is, as far as that is known without opening it. Each store in memory is another.
     fn place_of(&self, name: &str) -> Option<String> {
-        let uri = self.store_settings(name).ok()?.uri;
+        let settings = self.store_settings(name).ok()?;
+        let uri = settings.uri;
         let resolved = |path: PathBuf| path.canonicalize().unwrap_or(path).display().to_string();
         match self.0.environment.locate(&uri) {
             Ok(Location::Directory(path)) => Some(resolved(path)),
             Ok(Location::Memory) => None,
+            // Two storages may have a bucket of the same name.
+            Ok(location) => Some(format!("{} {:?}", location.uri(), settings.connect.storage_options)),
             Err(_) => Some(uri.trim_end_matches('/').to_owned()),
         }
     }

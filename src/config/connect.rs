@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::tree::Place;
+use crate::backend::Location;
 use crate::error::Result;
 use crate::log::{self, Level};
+use crate::store::options::{API_KEY, HOST_OVERRIDE, Options, REGION, STORAGE_OPTIONS};
 
 /// What is kept, by the names of `lancedb.connect`.
 const KEPT: [&str; 4] = ["api_key", "region", "host_override", "storage_options"];
@@ -49,6 +51,29 @@ impl Connect {
                 .map(|(name, place)| Ok((name.to_owned(), place.scalar()?)))
                 .collect::<Result<_>>()?,
         })
+    }
+}
+
+impl Connect {
+    /// Sets the options for a store at `location`, as far as they mean something there: `lancedb.connect`
+    /// takes no notice of the others either.
+    pub fn set(&self, location: &Location, options: &mut Options) -> Result<()> {
+        match location {
+            Location::Directory(_) | Location::Memory => Ok(()),
+            Location::Bucket(_) => {
+                let mut all = self.storage_options.iter();
+                all.try_for_each(|(name, value)| {
+                    options.set(&format!("{STORAGE_OPTIONS}{name}"), Some(value))
+                })
+            }
+            Location::Server(server) => {
+                options.set(API_KEY, self.api_key.as_deref())?;
+                // Where the URI says where the server is, these two say it again.
+                let of_cloud = |text: &Option<String>| text.clone().filter(|_| server.url.is_none());
+                options.set(REGION, of_cloud(&self.region).as_deref())?;
+                options.set(HOST_OVERRIDE, of_cloud(&self.host_override).as_deref())
+            }
+        }
     }
 }
 

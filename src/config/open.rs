@@ -8,12 +8,25 @@ use crate::error::Result;
 use crate::feature::{Truncation, check_project_name};
 use crate::store::context::Call;
 use crate::store::options::{
-    HASH_ALGORITHM, HASH_TRUNCATION_LENGTH, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT,
+    API_KEY, DATABASE, HASH_ALGORITHM, HASH_TRUNCATION_LENGTH, HOST_OVERRIDE, MATERIALIZATION_ID, MODE, NAME,
+    Options, PROJECT, REGION, STORAGE_OPTIONS, TLS_CA_FILE,
 };
 use crate::store::{Fallback, Store};
 
 /// Options that are about one store; all others go down the chain.
-const OF_ONE_STORE: [&str; 5] = [MODE, NAME, PROJECT, MATERIALIZATION_ID, HASH_ALGORITHM];
+const OF_ONE_STORE: [&str; 11] = [
+    MODE,
+    NAME,
+    PROJECT,
+    MATERIALIZATION_ID,
+    HASH_ALGORITHM,
+    STORAGE_OPTIONS,
+    API_KEY,
+    REGION,
+    HOST_OVERRIDE,
+    DATABASE,
+    TLS_CA_FILE,
+];
 
 /// Metaxy's own default.
 const METAXY_TRUNCATION: &str = "8";
@@ -79,10 +92,10 @@ impl Config {
         configured.set(HASH_ALGORITHM, Some(&settings.hash_algorithm))?;
         configured.set(HASH_TRUNCATION_LENGTH, Some(&self.truncation()?))?;
         self.warn_of_unused(name);
-        // The one place where `settings.connect` goes on from here. A directory needs none of it, and
-        // what is not a directory is refused by its scheme.
-        let located = self.0.environment.locate(&settings.uri);
-        let opened = located.and_then(|place| open(&place.uri(), below, &options.or(&configured), call));
+        let opened = self.0.environment.locate(&settings.uri).and_then(|place| {
+            settings.connect.set(&place, &mut configured)?;
+            open(&place.uri(), below, &options.or(&configured), call)
+        });
         opened.map_err(|error| {
             error.reworded(|message| format!("the store {name}: {message}")).with("store", name)
         })

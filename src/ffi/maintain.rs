@@ -2,8 +2,10 @@
 
 use std::ffi::c_char;
 
+use arrow::array::RecordBatch;
 use arrow::ffi_stream::FFI_ArrowArrayStream;
 
+use crate::error::Result;
 use crate::ffi::argument;
 use crate::ffi::context::{self, MetaxyContext};
 use crate::ffi::error::MetaxyError;
@@ -12,6 +14,9 @@ use crate::ffi::guard;
 use crate::ffi::options::{self, MetaxyOptions};
 use crate::ffi::status::MetaxyStatus;
 use crate::ffi::store::MetaxyStore;
+use crate::store::Store;
+use crate::store::context::Call;
+use crate::store::options::Options;
 
 /// Joins the small fragments of a feature's table, or of every table if `feature` is NULL, and gives the space of
 /// deleted rows back. The rows and their order stay as they are; readers and writers go on meanwhile, in any process.
@@ -23,9 +28,8 @@ use crate::ffi::store::MetaxyStore;
 /// `fragments_before`, `fragments_after`, `rows_removed` (deleted rows whose space was given back), `version` (int64)
 /// and `problem` (large text): where `feature` is NULL, a table that cannot be compacted does not keep the others from
 /// it, but has no numbers and the reason here. If the call fails or is cancelled, the tables before are compacted. Any
-/// thread. Fails with
-/// `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed or open for
-/// reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
+/// thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed or
+/// open for reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
 /// `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
 ///
 /// @since 0.1.0
@@ -40,12 +44,8 @@ pub unsafe extern "C" fn metaxy_store_compact(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::produce("report", report, error, |entry| {
-            let store = entry.object(store)?;
-            let feature = argument::optional_text("feature", feature)?;
-            let options = options::optional(entry, options)?;
-            let call = context::optional(entry, context)?.begin();
-            export::table(store.runtime().block_on(store.compact(feature, &options, &call))?)
+        maintain(store, feature, options, context, report, error, async |store, feature, options, call| {
+            store.compact(feature, options, call).await
         })
     }
 }
@@ -55,9 +55,8 @@ pub unsafe extern "C" fn metaxy_store_compact(
 ///
 /// The newest version is never removed, and in a local directory none that a read or a stream of this library, in any
 /// process, still uses, nor a later one. Other programs are protected by the age alone: with a small one, their reads
-/// and their writes may fail. Files that belong to no version
-/// may be of a write that is under way: they go when they are a week old. Pointers, threads and statuses as
-/// `metaxy_store_compact`. The columns of `report` are `feature`, `table` (large text), `versions_removed`,
+/// and their writes may fail. Files that belong to no version may be of a write that is under way: they go when they are
+/// a week old. Pointers, threads and statuses as `metaxy_store_compact`. The columns of `report` are `feature`, `table` (large text), `versions_removed`,
 /// `bytes_removed`, `version` (int64) and `problem` (large text).
 ///
 /// @since 0.1.0
@@ -72,12 +71,8 @@ pub unsafe extern "C" fn metaxy_store_prune(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
-        guard::produce("report", report, error, |entry| {
-            let store = entry.object(store)?;
-            let feature = argument::optional_text("feature", feature)?;
-            let options = options::optional(entry, options)?;
-            let call = context::optional(entry, context)?.begin();
-            export::table(store.runtime().block_on(store.prune(feature, &options, &call))?)
+        maintain(store, feature, options, context, report, error, async |store, feature, options, call| {
+            store.prune(feature, options, call).await
         })
     }
 }
@@ -106,12 +101,33 @@ pub unsafe extern "C" fn metaxy_store_purge(
 ) -> MetaxyStatus {
     // SAFETY: the caller passes pointers as the header says.
     unsafe {
+        maintain(store, feature, options, context, report, error, async |store, feature, options, call| {
+            store.purge(feature, options, call).await
+        })
+    }
+}
+
+/// One call of maintenance, of one table or of all, and its report.
+///
+/// # Safety
+/// The pointers are as the header says.
+unsafe fn maintain(
+    store: *const MetaxyStore,
+    feature: *const c_char,
+    options: *const MetaxyOptions,
+    context: *const MetaxyContext,
+    report: *mut FFI_ArrowArrayStream,
+    error: *mut *mut MetaxyError,
+    work: impl AsyncFnOnce(&Store, Option<&str>, &Options, &Call) -> Result<RecordBatch>,
+) -> MetaxyStatus {
+    // SAFETY: as promised by the caller.
+    unsafe {
         guard::produce("report", report, error, |entry| {
             let store = entry.object(store)?;
             let feature = argument::optional_text("feature", feature)?;
             let options = options::optional(entry, options)?;
             let call = context::optional(entry, context)?.begin();
-            export::table(store.runtime().block_on(store.purge(feature, &options, &call))?)
+            export::table(store.runtime().block_on(work(&store, feature, &options, &call))?)
         })
     }
 }

@@ -132,7 +132,8 @@ impl Store {
         self.settings().resolve(self.database(), table).await
     }
 
-    /// What the store tells of its settings, or else its chain; nothing is assumed.
+    /// What the store tells of its settings, or else its chain, with what is assumed there of tables that
+    /// do not tell it; nothing is assumed of empty stores.
     pub(super) async fn hash_told(&self) -> Result<Partial> {
         let mut told = self.settings().told(self.database(), None).await?;
         if !told.is_complete() {

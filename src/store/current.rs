@@ -452,7 +452,8 @@ fn is_true(flags: &BooleanArray, row: usize) -> bool {
     flags.is_valid(row) && flags.value(row)
 }
 
-fn unusable(table: &Table, cause: &ArrowError) -> Error {
+/// The error of a table whose ids or times are of types that do not compare.
+pub(super) fn unusable(table: &Table, cause: &ArrowError) -> Error {
     Error::new(
         Status::SchemaMismatch,
         format!("the rows of the table {} cannot be compared: {cause}", table.name()),

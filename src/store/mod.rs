@@ -12,6 +12,7 @@ mod buffer;
 mod catalog;
 mod chain;
 mod conform;
+mod connect;
 mod copy;
 mod current;
 mod define;

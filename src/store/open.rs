@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::chain::{Chain, Fallback, display};
+use super::connect::connect;
 use super::context::Call;
 use super::define::Features;
 use super::maintain::Upkeep;
@@ -69,7 +70,8 @@ impl Store {
     ) -> Result<Store> {
         call.check()?;
         options.check_scope("open")?;
-        let location = Location::parse(uri)?;
+        let connect = connect(options)?;
+        let location = Location::parse(uri)?.reached_by(&connect)?;
         let writable = mode == Mode::Write;
         let (name, uri) = (options.get(NAME)?.map(str::to_owned), mask(uri));
         let display = display(name.as_deref(), &uri);
@@ -93,7 +95,7 @@ impl Store {
         let upkeep = Upkeep::from_options(options)?;
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
-        let database = Database::new(location, &display, cache_bytes, mode, durability)?;
+        let database = Database::new(location, &connect, &display, cache_bytes, mode, durability)?;
         log::emit(Level::Info, || {
             format!("opened {display} for {}", if writable { "writing" } else { "reading" })
         });

@@ -1,6 +1,7 @@
 //! Options: strings by name, known to the library itself, so that a wrong one is told at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::error::{Error, Result};
 
@@ -44,6 +45,16 @@ pub const HASH_TRUNCATION_LENGTH: &str = "hash.truncation_length";
 pub const MATERIALIZATION_ID: &str = "materialization_id";
 pub const CACHE_BYTES: &str = "cache.bytes";
 pub const DURABILITY: &str = "durability";
+/// What the names of options begin with that go to the storage as they are.
+pub const STORAGE_OPTIONS: &str = "storage_options.";
+pub const API_KEY: &str = "api_key";
+pub const REGION: &str = "region";
+pub const HOST_OVERRIDE: &str = "host_override";
+pub const DATABASE: &str = "database";
+pub const TLS_CA_FILE: &str = "tls.ca_file";
+pub const CONNECT_TIMEOUT_MS: &str = "connect.timeout_ms";
+pub const READ_TIMEOUT_MS: &str = "read.timeout_ms";
+pub const WRITE_SINGLE_WRITER: &str = "write.single_writer";
 pub const FALLBACK_MISSING: &str = "fallback.missing";
 pub const FALLBACK_ON_UNAVAILABLE: &str = "fallback.on_unavailable";
 /// The value that sets no bound, where an option says that it has one.
@@ -123,6 +134,74 @@ pub const KNOWN: &[Known] = &[
         default: "process",
         description: "what acknowledged writes survive: the end of the process, however it ends; or disk, a crash of the \
                       machine too, because all is flushed to the disk first",
+    },
+    Known {
+        key: STORAGE_OPTIONS,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "the beginning of the names of all options of s3://, gs://, az:// and abfss://, as in \
+                      storage_options.aws_region; docs/storage.md lists them",
+    },
+    Known {
+        key: API_KEY,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "the key for db://, https:// and http://; the environment's LANCEDB_API_KEY when absent",
+    },
+    Known {
+        key: REGION,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "the region of a database of LanceDB Cloud; the environment's LANCEDB_REGION when absent, or else \
+                      us-east-1",
+    },
+    Known {
+        key: HOST_OVERRIDE,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "where the server of a database at db:// is, if it is not LanceDB Cloud: an https:// or http:// URL",
+    },
+    Known {
+        key: DATABASE,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "the name by which a server at https:// or http:// knows the database; the last part of the URL's path \
+                      when absent",
+    },
+    Known {
+        key: TLS_CA_FILE,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "the file with the authorities, in PEM, that the certificate of a server at https:// is checked by; \
+                      those of the system when absent",
+    },
+    Known {
+        key: CONNECT_TIMEOUT_MS,
+        kind: Kind::Integer,
+        scope: "open",
+        default: "10000",
+        description: "how long it may take to reach a storage that is not local, in milliseconds",
+    },
+    Known {
+        key: READ_TIMEOUT_MS,
+        kind: Kind::Integer,
+        scope: "open",
+        default: "60000",
+        description: "how long such a storage may leave a request without any answer, in milliseconds",
+    },
+    Known {
+        key: WRITE_SINGLE_WRITER,
+        kind: Kind::Choice(&["refuse", "accept"]),
+        scope: "open",
+        default: "refuse",
+        description: "whether an S3 server that does not keep writers apart, for want of conditional writes, may be written \
+                      to; accept promises that only one process at a time does",
     },
     Known {
         key: FALLBACK_MISSING,
@@ -234,9 +313,16 @@ pub const KNOWN: &[Known] = &[
     },
 ];
 
-/// A set of options, each checked when it is set.
-#[derive(Clone, Debug, Default)]
-pub struct Options(BTreeMap<&'static str, String>);
+/// A set of options, each checked when it is set. Its `Debug` tells names only: values may be secret.
+#[derive(Clone, Default)]
+pub struct Options(BTreeMap<String, String>);
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Options")?;
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Options {
     pub fn new() -> Self {
@@ -249,10 +335,10 @@ impl Options {
         match value {
             Some(value) => {
                 check(known, value)?;
-                self.0.insert(known.key, value.to_owned());
+                self.0.insert(key.to_owned(), value.to_owned());
             }
             None => {
-                self.0.remove(known.key);
+                self.0.remove(key);
             }
         }
         Ok(())
@@ -261,25 +347,28 @@ impl Options {
     /// The value that was set, else the default, else `None`.
     pub fn get(&self, key: &str) -> Result<Option<&str>> {
         let known = find(key)?;
-        Ok(self
-            .0
-            .get(known.key)
-            .map(String::as_str)
-            .or(Some(known.default).filter(|value| !value.is_empty())))
+        Ok(self.0.get(key).map(String::as_str).or(Some(known.default).filter(|value| !value.is_empty())))
     }
 
     /// These options, and those of `defaults` that are not set here.
     pub fn or(mut self, defaults: &Options) -> Options {
         for (key, value) in &defaults.0 {
-            self.0.entry(key).or_insert_with(|| value.clone());
+            self.0.entry(key.clone()).or_insert_with(|| value.clone());
         }
         self
     }
 
     /// These options without those of `keys`.
     pub fn without(&self, keys: &[&str]) -> Options {
-        let kept = self.0.iter().filter(|(key, _)| !keys.contains(key));
-        Options(kept.map(|(key, value)| (*key, value.clone())).collect())
+        let is_of = |key: &str, known: &&str| find(key).is_ok_and(|found| found.key == *known);
+        let kept = self.0.iter().filter(|(key, _)| !keys.iter().any(|known| is_of(key, known)));
+        Options(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// The options for the storage, by their names there.
+    pub fn storage_options(&self) -> impl Iterator<Item = (&str, &str)> {
+        let options = self.0.iter();
+        options.filter_map(|(key, value)| Some((key.strip_prefix(STORAGE_OPTIONS)?, value.as_str())))
     }
 
     /// The value that was set, whatever the default.
@@ -293,13 +382,14 @@ impl Options {
 
     /// Fails if an option is set that `call` does not read, rather than ignoring it.
     pub fn check_scope(&self, call: &str) -> Result<()> {
-        for known in KNOWN {
-            if self.0.contains_key(known.key) && !known.scope.split(", ").any(|scope| scope == call) {
+        for key in self.0.keys() {
+            let known = find(key)?;
+            if !known.scope.split(", ").any(|scope| scope == call) {
                 return Err(Error::invalid(format!(
-                    "the option {} is not one of {call}; it is read by: {}",
-                    known.key, known.scope
+                    "the option {key} is not one of {call}; it is read by: {}",
+                    known.scope
                 ))
-                .with("option", known.key));
+                .with("option", key));
             }
         }
         Ok(())
@@ -307,7 +397,11 @@ impl Options {
 }
 
 fn find(key: &str) -> Result<&'static Known> {
-    if let Some(known) = KNOWN.iter().find(|known| known.key == key) {
+    let is_meant = |known: &&Known| match known.key {
+        STORAGE_OPTIONS => key.strip_prefix(STORAGE_OPTIONS).is_some_and(|name| !name.is_empty()),
+        name => name == key,
+    };
+    if let Some(known) = KNOWN.iter().find(is_meant) {
         return Ok(known);
     }
     let nearest = KNOWN

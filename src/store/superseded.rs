@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType, UInt64Type};
 use arrow::error::ArrowError;
 use futures::TryStreamExt;
 
+use super::current::unusable;
 use super::identity::Identity;
 use super::system_columns as system;
 use crate::backend::{Scan, Table};
@@ -149,15 +150,6 @@ fn times(
 
 fn value(times: Option<&PrimitiveArray<TimestampMicrosecondType>>, row: usize) -> Option<i64> {
     times.and_then(|times| times.is_valid(row).then(|| times.value(row)))
-}
-
-fn unusable(table: &Table, cause: &ArrowError) -> Error {
-    Error::new(
-        Status::SchemaMismatch,
-        format!("the rows of the table {} cannot be compared: {cause}", table.name()),
-    )
-    .caused_by(cause)
-    .with("table", table.name())
 }
 
 #[cfg(test)]

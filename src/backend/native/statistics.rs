@@ -4,23 +4,11 @@ use futures::{StreamExt, TryStreamExt};
 use lance_table::format::DataFile;
 
 use super::table::Table;
+use crate::backend::work::Statistics;
 use crate::error::Result;
 
 /// Files whose size the manifest does not tell are asked for it so many at a time.
 const SIZES: usize = 16;
-
-/// The make-up of one version of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statistics {
-    pub version: u64,
-    /// When it was committed, in microseconds since 1970 in UTC.
-    pub committed_at: Option<i64>,
-    /// Rows that are not physically deleted.
-    pub rows: u64,
-    pub fragments: u64,
-    /// The size of its data files; unknown if one of them lies where another table keeps it.
-    pub bytes: Option<u64>,
-}
 
 impl Table {
     pub async fn statistics(&self) -> Result<Statistics> {

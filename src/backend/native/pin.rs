@@ -14,7 +14,7 @@
 //! A child that is forked has the locked files open too. It does not give back what is its parent's; but
 //! the pins of a parent that is killed last until the child has ended or has started another program.
 //!
-//! Locks do not work everywhere (some network file systems), and other programs take none: the age
+//! Locks do not work everywhere (buckets, some network file systems), and other programs take none: the age
 //! below which nothing is pruned is for them.
 
 use std::fs::{File, TryLockError};
@@ -62,6 +62,9 @@ enum Pinning {
 impl Database {
     /// As [`Database::open`], also while the lock of the table is held: damage stays as it is.
     pub(super) async fn open_pinned(&self, table: &str) -> Result<Option<Table>> {
+        if self.is_bucket() {
+            return self.open_newest(table).await;
+        }
         let Some(directory) = self.table_directory(table) else { return self.open_in_memory(table).await };
         for _ in 0..ATTEMPTS {
             let pinned = match Newest::pin(&directory) {

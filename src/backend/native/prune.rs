@@ -11,12 +11,13 @@ use lance_table::io::deletion::relative_deletion_file_path;
 
 use super::database::Database;
 use super::erase::DELETIONS;
-use super::failure::from_io;
 use super::maintain::TRANSACTIONS;
 use super::manifests::{VERSIONS, version_of};
 use super::pin::is_pinned;
 use super::stage::DATA;
 use super::table::Table;
+use crate::backend::failure::from_io;
+use crate::backend::work::{Pruned, Retention};
 use crate::error::{Error, Result, Status};
 
 /// Versions that are removed under one hold of the table's lock, so that a drop waits for no more.
@@ -25,24 +26,6 @@ const STEP: usize = 1024;
 /// Files of this age are on the disk, whatever has written them: the system does not keep them to
 /// itself for more than a minute.
 const SETTLED: Duration = Duration::from_secs(5 * 60);
-
-/// Which versions stay whatever happens.
-#[derive(Clone, Copy, Debug)]
-pub struct Retention {
-    /// Those that were superseded less long ago.
-    pub age: Duration,
-    /// The last so many; the newest in any case.
-    pub versions: usize,
-}
-
-/// What pruning did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pruned {
-    pub versions_removed: u64,
-    pub bytes_removed: u64,
-    /// The newest version, which is never removed.
-    pub version: u64,
-}
 
 impl Database {
     /// Removes the versions of `table` that `retention` does not keep, with the files that only they
@@ -113,6 +96,7 @@ impl Database {
                     .find(|(_, _, name)| is_pinned(&directory.join(name)))
                     .map(|(version, _, _)| *version)
             }
+            None if self.is_bucket() => None,
             None => self.in_memory(table.name()).oldest_pinned(),
         };
         let oldest_kept = pinned.map_or(oldest_kept, |pinned| pinned.min(oldest_kept));

@@ -23,6 +23,7 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use lance::Dataset;
+use lance::dataset::builder::DatasetBuilder;
 use lance::dataset::fragment::write::FragmentCreateBuilder;
 use lance::dataset::transaction::{Operation, Transaction, TransactionBuilder};
 use lance::dataset::{CommitBuilder, NewColumnTransform, WriteParams};
@@ -38,10 +39,12 @@ use lance_table::format::{DataFile, Fragment};
 
 use super::database::Database;
 use super::erase::DELETIONS;
-use super::failure::{from_io, from_lance, is_conflict};
+use super::life::Generation;
 use super::maintain::{TRANSACTIONS, Unmaintained};
+use super::session;
 use super::table::Table;
 use super::table_lock::{Access, Claim, DirectoryLock, TableLock};
+use crate::backend::failure::{from_io, from_lance, is_conflict};
 use crate::error::{Error, Result, Status};
 
 /// How often a commit is tried again when other writers are in the way; LanceDB itself tries some
@@ -81,6 +84,7 @@ impl Database {
         columns.validate().map_err(|cause| self.failed("prepare the columns of", table, cause))?;
         let params = WriteParams {
             session: Some(self.session().clone()),
+            store_params: Some(self.store_params()),
             // Encoding begins when a column has its share of this, and should not wait for the end.
             file_writer_options: Some(FileWriterOptions {
                 data_cache_bytes: Some(ENCODE_BYTES),
@@ -337,23 +341,48 @@ impl Database {
     }
 
     async fn create(&self, staged: &Staged, identity: &str) -> std::result::Result<(), Attempt> {
+        // In a bucket, a table that was dropped has versions on which this one follows.
+        let before = match self.is_bucket() {
+            true => self.dropped_version(&staged.table).await?,
+            false => None,
+        };
         let operation = Operation::Overwrite {
             fragments: staged.fragments.clone(),
             schema: staged.columns.clone(),
-            config_upsert_values: None,
+            config_upsert_values: before.as_ref().map(|dropped| Generation::of(dropped).next(false)),
             initial_bases: None,
         };
         // Until the commit is confirmed nobody may compact its files away.
         let _unmaintained = self.table_directory(&staged.table).and_then(|path| Unmaintained::hold(&path));
+        let version = before.as_ref().map_or(0, |dropped| dropped.version().version);
+        let transaction = TransactionBuilder::new(version, operation).uuid(identity.to_owned()).build();
         let uri = self.table_uri(&staged.table);
-        let created = CommitBuilder::new(uri.as_str())
-            .with_max_retries(0)
-            .enable_v2_manifest_paths(true)
-            .with_session(self.session().clone())
-            .execute(TransactionBuilder::new(0, operation).uuid(identity.to_owned()).build())
-            .await
-            .map_err(Attempt::Overtaken)?;
+        let builder = match before {
+            Some(dropped) => CommitBuilder::new(dropped),
+            None => CommitBuilder::new(uri.as_str())
+                .enable_v2_manifest_paths(true)
+                .with_store_params(self.store_params())
+                .with_session(self.session().clone()),
+        };
+        // Without retries it fails when anybody else has made a version.
+        let created = builder.with_max_retries(0).execute(transaction).await.map_err(Attempt::Overtaken)?;
         self.confirm(staged, &created).await
+    }
+
+    /// The newest version of `table` that says that it was dropped, opened for a commit on top of it;
+    /// nothing if there never was such a table.
+    async fn dropped_version(&self, table: &str) -> std::result::Result<Option<Arc<Dataset>>, Attempt> {
+        let opening = DatasetBuilder::from_uri(self.table_uri(table))
+            .with_store_params(self.store_params())
+            .with_session(session::private_to_a_commit(self.session()))
+            .load();
+        match Box::pin(opening).await {
+            Ok(dataset) if Generation::of(&dataset).is_dropped(&dataset) => Ok(Some(Arc::new(dataset))),
+            // Somebody else was faster; creating it fails, and then it is opened.
+            Ok(_) => Ok(None),
+            Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => Ok(None),
+            Err(cause) => Err(Attempt::Failed(self.failed("create", table, cause))),
+        }
     }
 
     async fn append(
@@ -412,6 +441,10 @@ impl Database {
     /// Whether staged files are gone: a drop of the table takes them with it, and committing them
     /// would break the table that has its name now.
     async fn lost_files(&self, staged: &Staged) -> Result<bool> {
+        // Those in a bucket are deleted when they are old, if at all.
+        if self.is_bucket() {
+            return Ok(false);
+        }
         let storage = self.storage().await?;
         for path in staged.files() {
             let full = self.data_path(&storage.root, &staged.table, path);

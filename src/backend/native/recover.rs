@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use super::database::Database;
-use super::failure::from_io;
 use super::manifests::{self, ManifestFile};
 use super::table_lock::Access;
+use crate::backend::failure::from_io;
 use crate::error::{Error, Result, Status};
 use crate::log::{self, Level};
 

@@ -17,9 +17,10 @@ use lance::dataset::transaction::{Operation, RewriteGroup, Transaction};
 use lance_table::format::Fragment;
 
 use super::database::Database;
-use super::failure::is_conflict;
 use super::table::Table;
 use super::table_lock::{Access, Claim, DirectoryLock};
+use crate::backend::failure::is_conflict;
+use crate::backend::work::{Compacted, Extent};
 use crate::error::{Error, Result, Status};
 
 /// Rows that a fragment should have; one that has as many is left alone.
@@ -50,26 +51,6 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What a compaction of the tail may rewrite: whoever has written a row must not pay for gigabytes.
 const TAIL_BYTES: u64 = 256 << 20;
-
-/// Which of a table's fragments a compaction is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// All that are small or have deleted rows.
-    Everything,
-    /// The small ones at the end, if there are so many, and of these the last that are not too much
-    /// to rewrite; one try.
-    Tail { at_least: usize },
-}
-
-/// What a compaction did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Compacted {
-    pub fragments_before: usize,
-    pub fragments_after: usize,
-    /// Deleted rows whose space was given back.
-    pub rows_removed: u64,
-    pub version: u64,
-}
 
 /// Held by the one who maintains a table.
 pub struct Maintaining(#[expect(dead_code, reason = "held, not used")] Option<DirectoryLock>);

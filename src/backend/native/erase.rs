@@ -11,8 +11,9 @@ use lance_table::format::Fragment;
 use lance_table::io::deletion::deletion_file_path;
 
 use super::database::Database;
-use super::failure::is_conflict;
 use super::table::Table;
+use crate::backend::failure::is_conflict;
+use crate::backend::work::Erased;
 use crate::error::{Error, Result, Status};
 
 /// Where a table keeps the lists of its deleted rows.
@@ -24,19 +25,8 @@ const PARALLEL: usize = 8;
 /// What a commit says of the rows it removes, where Lance has a place for a condition.
 const BY_ADDRESS: &str = "by address";
 
-/// What became of rows that were to be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Erased {
-    /// They are gone since this version; with no rows to remove, the version is the one that was
-    /// looked at.
-    Done { version: u64 },
-    /// Nothing was removed: another writer moved or removed some of the rows first, or dropped the
-    /// table. Look for them in the newest version, and try again.
-    Overtaken,
-}
-
 impl Database {
-    /// Removes the rows of `table` at `addresses` (see [`super::Scan::ADDRESS`]), all of them or
+    /// Removes the rows of `table` at `addresses` (see [`crate::backend::Scan::ADDRESS`]), all of them or
     /// none, in one commit. Rows that others append meanwhile are no obstacle.
     pub async fn delete_rows(&self, table: &Table, addresses: Vec<u64>) -> Result<Erased> {
         let dataset = table.dataset.as_ref();
@@ -172,7 +162,8 @@ mod tests {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
     use super::*;
-    use crate::backend::{Durability, Extent, Location, Mode, Retention, Scan};
+    use crate::backend::work::{Extent, Mode, Retention};
+    use crate::backend::{Connect, Durability, Location};
 
     const NAME: &str = "t";
     const EVERYTHING: Retention = Retention { age: Duration::ZERO, versions: 1 };
@@ -189,11 +180,14 @@ mod tests {
     /// The numbers in the newest version, and where they are.
     async fn rows(database: &Database) -> (Table, Vec<(i64, u64)>) {
         let table = database.open(NAME).await.unwrap().unwrap();
-        let stream = table.scan(vec!["n".into()]).with_address().stream().await.unwrap();
+        let scan = crate::backend::Table::Native(table.clone()).scan(vec!["n".into()]);
+        let stream = scan.with_address().stream().await.unwrap();
         let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
         let rows = batches.iter().flat_map(|batch| {
             let numbers = batch["n"].as_primitive::<Int64Type>().values().to_vec();
-            numbers.into_iter().zip(batch[Scan::ADDRESS].as_primitive::<UInt64Type>().values().to_vec())
+            numbers
+                .into_iter()
+                .zip(batch[crate::backend::Scan::ADDRESS].as_primitive::<UInt64Type>().values().to_vec())
         });
         let rows = rows.collect();
         (table, rows)
@@ -210,7 +204,8 @@ mod tests {
     /// Databases with caches of different sizes share none.
     fn database(directory: &std::path::Path, cache_bytes: u64) -> Database {
         let location = Location::parse(directory.to_str().unwrap()).unwrap();
-        Database::new(location, "test", cache_bytes, Mode::Write, Durability::Process).unwrap()
+        Database::new(location, &Connect::default(), "test", cache_bytes, Mode::Write, Durability::Process)
+            .unwrap()
     }
 
     /// Runs `test` on a database with the numbers 0 to 4 in one file and 5 to 9 in another.

@@ -5,14 +5,17 @@ use std::path::Path;
 use futures::TryStreamExt;
 
 use super::database::Database;
-use super::failure::from_lance;
 use super::manifests::{VERSIONS, version_of};
+use crate::backend::failure::from_lance;
 use crate::error::Result;
 
 impl Database {
     /// Whether `table` has a version. A directory alone is no table: writers that have not committed
     /// yet make one too. That the files are sound is not said.
     pub async fn has(&self, table: &str) -> Result<bool> {
+        if self.is_bucket() {
+            return Ok(self.open_newest(table).await?.is_some());
+        }
         let storage = self.storage().await?;
         let versions = storage.root.clone().join(format!("{table}.lance")).join(VERSIONS);
         let mut files = storage.store.inner.list(Some(&versions));

@@ -2,15 +2,22 @@
 //!
 //! The table is moved out of sight in one step, so that nobody ever meets half of it, and its files
 //! are deleted after that. Those that a killed process left are deleted by the next that writes.
+//!
+//! In a bucket nothing can be moved or locked: there a version says that the table is gone (see
+//! [`Generation`]).
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use lance::dataset::CommitBuilder;
+use lance::dataset::transaction::{Operation, Transaction};
+
 use super::database::Database;
-use super::failure::{from_io, from_lancedb};
+use super::life::Generation;
 use super::manifests;
 use super::table_lock::Access;
+use crate::backend::failure::{from_io, from_lance, from_lancedb};
 use crate::error::{Error, Result};
 use crate::log::{self, Level};
 
@@ -22,6 +29,9 @@ impl Database {
     /// Drops `table`, unless there is none: then the answer is false. It waits for the commits that
     /// are being made, asking `proceed` whether to go on; after that it is not given up.
     pub async fn drop_table(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<bool> {
+        if self.is_bucket() {
+            return self.drop_in_bucket(table, proceed).await;
+        }
         let Some(directory) = self.table_directory(table) else {
             return self.drop_in_memory(table, proceed).await;
         };
@@ -63,6 +73,24 @@ impl Database {
             Ok(()) => Ok(true),
             Err(cause) => Err(self.undropped(table, |what| from_lancedb(cause, || what))),
         }
+    }
+
+    /// Makes a version without rows that says that it is no table.
+    async fn drop_in_bucket(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<bool> {
+        proceed()?;
+        let Some(opened) = Box::pin(self.open_newest(table)).await? else { return Ok(false) };
+        let dataset = opened.afresh().await?;
+        let operation = Operation::Overwrite {
+            fragments: Vec::new(),
+            schema: dataset.schema().clone(),
+            config_upsert_values: Some(Generation::of(&dataset).next(true)),
+            initial_bases: None,
+        };
+        let transaction = Transaction::new(dataset.version().version, operation, None);
+        // Rows that others add meanwhile are dropped, too.
+        let committed = Box::pin(CommitBuilder::new(dataset).execute(transaction)).await;
+        committed.map_err(|cause| self.undropped(table, |what| from_lance(cause, || what)))?;
+        Ok(true)
     }
 
     fn undropped(&self, table: &str, error: impl FnOnce(String) -> Error) -> Error {

@@ -22,9 +22,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 use super::database::Database;
-use super::failure::from_io;
 use super::manifests::VERSIONS;
 use super::table::Table;
+use crate::backend::failure::from_io;
 use crate::error::Result;
 use crate::log::{self, Level};
 use crate::process::epoch;
@@ -64,6 +64,7 @@ impl Database {
             Some(directory) => lock_directory(&directory, access, proceed)
                 .await
                 .map_err(|error| error.with("store", self.display()).with("table", table)),
+            None if self.is_bucket() => proceed().map(|()| Some(TableLock::Nothing)),
             None => self.lock_in_memory(table, access, proceed).await.map(Some),
         }
     }

@@ -1,6 +1,6 @@
 //! Lives of a table: one that is dropped and made again has another, under the same name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
+use lance::Dataset;
 use tokio::sync::RwLock;
 
 use super::table_lock::is_same;
@@ -79,6 +80,38 @@ pub enum Life {
     /// The directory is kept open, or another might get its number.
     Directory(Arc<(File, PathBuf)>),
     Memory(Arc<InMemory>, u64),
+    Bucket(Generation),
+}
+
+/// Counts the beginnings and the ends of a table in a bucket: odd when it was dropped.
+///
+/// Nothing locks a bucket, and files that are deleted there could be those of a commit that is just being
+/// made. So a table is dropped by a version without rows, on which later commits are based or with which
+/// they conflict, like with any other; and made again by a version on top of that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// Where the versions of a table keep it.
+    pub const KEY: &'static str = "metaxy.generation";
+
+    pub fn of(dataset: &Dataset) -> Generation {
+        let kept = dataset.manifest().config.get(Generation::KEY);
+        Generation(kept.and_then(|kept| kept.parse().ok()).unwrap_or_default())
+    }
+
+    /// Whether a version of this generation is no table. One that has rows is, whatever it says: other
+    /// programs add rows to tables that they take for empty.
+    pub fn is_dropped(self, dataset: &Dataset) -> bool {
+        !self.0.is_multiple_of(2) && dataset.manifest().fragments.is_empty()
+    }
+
+    /// What a version keeps that begins a table, or ends it if that is `dropped`.
+    pub fn next(self, dropped: bool) -> HashMap<String, String> {
+        let next = self.0 + 1;
+        let number = if next.is_multiple_of(2) == dropped { next + 1 } else { next };
+        HashMap::from([(Generation::KEY.to_owned(), number.to_string())])
+    }
 }
 
 impl Life {
@@ -111,6 +144,7 @@ impl Life {
                 (metadata.dev(), metadata.ino(), born.map_or(0, |time| time.as_nanos()))
             }),
             Life::Memory(_, drops) => (0, *drops, 0),
+            Life::Bucket(Generation(number)) => (0, *number, 0),
         }
     }
 
@@ -119,6 +153,8 @@ impl Life {
         match self {
             Life::Directory(opened) => !is_same(&opened.0, &opened.1).unwrap_or(false),
             Life::Memory(table, drops) => table.drops.load(Ordering::Acquire) != *drops,
+            // Its files stay, and a commit on top of it conflicts with the drop.
+            Life::Bucket(_) => false,
         }
     }
 }

@@ -12,22 +12,27 @@ use super::durable::{self, FlushedFiles};
 use crate::error::{Error, Result, Status};
 use crate::process::PerProcess;
 
-type Pool = Mutex<HashMap<u64, Weak<Session>>>;
+/// What the caches of one commit may hold.
+const COMMIT_CACHE_BYTES: usize = 4 << 20;
+
+/// By the size of the caches, and by the storage: caches know files by their URIs alone, and two storages may
+/// have a bucket of the same name.
+type Pool = Mutex<HashMap<(u64, String), Weak<Session>>>;
 
 static POOL: PerProcess<Pool> = PerProcess::new();
 
-/// The session whose caches hold at most `cache_bytes`, shared by all who hold it.
-pub fn shared(cache_bytes: u64) -> Result<Arc<Session>> {
+/// The session whose caches hold at most `cache_bytes`, shared by all who hold it for the same storage.
+pub fn shared(cache_bytes: u64, storage: &str) -> Result<Arc<Session>> {
     let pool = POOL.get().ok_or_else(|| {
         Error::new(Status::Forked, "too many nested forks; open stores in a process started by exec")
     })?;
     let mut pool = pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(session) = pool.get(&cache_bytes).and_then(Weak::upgrade) {
+    if let Some(session) = pool.get(&(cache_bytes, storage.to_owned())).and_then(Weak::upgrade) {
         return Ok(session);
     }
     let session = private(cache_bytes);
     pool.retain(|_, session| session.strong_count() > 0);
-    pool.insert(cache_bytes, Arc::downgrade(&session));
+    pool.insert((cache_bytes, storage.to_owned()), Arc::downgrade(&session));
     Ok(session)
 }
 
@@ -37,4 +42,9 @@ pub fn private(cache_bytes: u64) -> Arc<Session> {
     let stores = ObjectStoreRegistry::default();
     stores.insert(durable::SCHEME, Arc::new(FlushedFiles));
     Arc::new(Session::new(half, half, Arc::new(stores)))
+}
+
+/// A session for one commit, which remembers nothing of before, to the same storages as `other`.
+pub fn private_to_a_commit(other: &Session) -> Arc<Session> {
+    Arc::new(Session::new(COMMIT_CACHE_BYTES, COMMIT_CACHE_BYTES, other.store_registry()))
 }

@@ -1,0 +1,253 @@
+//! The options of a bucket: checked before anything is asked of the storage, as the storage will
+//! understand them, with those of the environment.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use lance_io::object_store::StorageOptions;
+use object_store::aws::AmazonS3ConfigKey;
+use object_store::azure::AzureConfigKey;
+use object_store::gcp::GoogleConfigKey;
+
+use crate::backend::connect::{Connect, STORAGE_OPTIONS};
+use crate::backend::location::{Bucket, Provider, mask};
+use crate::error::{Error, Result};
+
+/// What Lance itself reads.
+const OF_LANCE: [&str; 5] =
+    ["client_max_retries", "client_retry_timeout", "download_retry_count", "block_size", "allow_http"];
+
+/// Names that are suggested where one is unknown.
+const COMMON: [&str; 22] = [
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "aws_region",
+    "aws_endpoint",
+    "aws_skip_signature",
+    "aws_virtual_hosted_style_request",
+    "google_service_account",
+    "google_service_account_key",
+    "google_application_credentials",
+    "google_base_url",
+    "google_storage_token",
+    "azure_storage_account_name",
+    "azure_storage_account_key",
+    "azure_storage_sas_token",
+    "azure_storage_endpoint",
+    "azure_storage_use_emulator",
+    "azure_use_azure_cli",
+    "allow_http",
+    "timeout",
+    "proxy_url",
+    "client_max_retries",
+];
+
+/// A bucket with what it takes to reach it.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// As Lance takes them.
+    pub options: HashMap<String, String>,
+    /// Where the storage is, if that is not where its provider has it.
+    pub endpoint: Option<String>,
+    /// Whose it is, as far as the URL does not tell.
+    pub account: Option<String>,
+}
+
+impl Bucket {
+    /// The same bucket, with the storage that `connect` and the environment say.
+    pub fn in_storage(self, connect: &Connect) -> Result<Bucket> {
+        let storage = self.reach(connect)?.place();
+        Ok(Bucket { storage, ..self })
+    }
+
+    /// Checks what `connect` and the environment say of this bucket.
+    pub fn reach(&self, connect: &Connect) -> Result<Reach> {
+        connect.check(&format!("{}://", self.scheme()), |name| name.starts_with(STORAGE_OPTIONS))?;
+        for (name, value) in &connect.storage_options {
+            self.check_option(name, value)?;
+        }
+        let mut options: HashMap<String, String> =
+            connect.storage_options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut patience = |key: &str, time: Option<Duration>| {
+            let given = options.keys().any(|name| name.to_ascii_lowercase().ends_with(key));
+            if let Some(time) = time.filter(|_| !given) {
+                options.insert(key.to_owned(), format!("{} milliseconds", time.as_millis()));
+            }
+        };
+        patience("connect_timeout", connect.connect_timeout);
+        patience("read_timeout", connect.read_timeout);
+        match self.provider {
+            Provider::S3 => reach_s3(options),
+            Provider::Gcs => reach_gcs(options),
+            Provider::Azure => self.reach_azure(options),
+        }
+    }
+
+    fn scheme(&self) -> &str {
+        self.url.split_once(':').map_or("", |(scheme, _)| scheme)
+    }
+
+    fn check_option(&self, name: &str, value: &str) -> Result<()> {
+        let known = |provider| {
+            let name = name.to_ascii_lowercase();
+            OF_LANCE.contains(&name.as_str())
+                || name.starts_with("headers.")
+                || match provider {
+                    Provider::S3 => {
+                        AmazonS3ConfigKey::from_str(&name).is_ok() || name == "aws_provider_scheme"
+                    }
+                    Provider::Gcs => {
+                        GoogleConfigKey::from_str(&name).is_ok() || name == "google_storage_token"
+                    }
+                    Provider::Azure => AzureConfigKey::from_str(&name).is_ok(),
+                }
+        };
+        let key = format!("{STORAGE_OPTIONS}{name}");
+        if known(self.provider) {
+            // Lance would take a wrong number for none.
+            let number = ["client_max_retries", "client_retry_timeout", "download_retry_count", "block_size"];
+            return match number.contains(&name) && value.parse::<u64>().is_err() {
+                false => Ok(()),
+                true => {
+                    let message = format!("the option {key} must be a whole number, not {value:?}");
+                    Err(Error::invalid(message).with("option", key))
+                }
+            };
+        }
+        let elsewhere = [(Provider::S3, "s3://"), (Provider::Gcs, "gs://"), (Provider::Azure, "az://")];
+        let message = match elsewhere.iter().find(|(provider, _)| known(*provider)) {
+            Some((_, other)) => {
+                format!(
+                    "the option {key} is one of {other} and means nothing for {}://; leave it out",
+                    self.scheme()
+                )
+            }
+            None => {
+                let likeness = |common: &&str| strsim::jaro_winkler(common, &name.to_ascii_lowercase());
+                let nearest = COMMON
+                    .iter()
+                    .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+                    .unwrap_or(&"");
+                format!("there is no option {key}; the nearest is {STORAGE_OPTIONS}{nearest}")
+            }
+        };
+        Err(Error::invalid(message).with("option", key))
+    }
+
+    fn reach_azure(&self, options: HashMap<String, String>) -> Result<Reach> {
+        let mut all = StorageOptions::new(options.clone());
+        all.with_env_azure();
+        let found = all.as_azure_options();
+        let value = |key| found.get(&key).cloned();
+        let emulated = value(AzureConfigKey::UseEmulator).is_some_and(|value| is_true(&value));
+        let of_url = self.url.split_once('@').and_then(|(_, host)| host.split('.').next()).map(str::to_owned);
+        let account = of_url.or(value(AzureConfigKey::AccountName));
+        if account.is_none() {
+            let message = format!(
+                "{} names no account; give the option {STORAGE_OPTIONS}azure_storage_account_name, or \
+                 AZURE_STORAGE_ACCOUNT_NAME in the environment, or write abfss://container@account.dfs.core.windows.net/path",
+                self.url
+            );
+            let option = format!("{STORAGE_OPTIONS}azure_storage_account_name");
+            return Err(Error::invalid(message).with("uri", &self.url).with("option", option));
+        }
+        let endpoint = value(AzureConfigKey::Endpoint).filter(|_| !emulated);
+        check_encrypted(endpoint.as_deref(), &all)?;
+        Ok(Reach { options, endpoint, account })
+    }
+}
+
+fn reach_s3(options: HashMap<String, String>) -> Result<Reach> {
+    let mut all = StorageOptions::new(options.clone());
+    all.with_env_s3();
+    let found = all.as_s3_options();
+    let value = |key| found.get(&key).cloned();
+    let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or(value(AmazonS3ConfigKey::Endpoint));
+    check_encrypted(endpoint.as_deref(), &all)?;
+    Ok(Reach { options, endpoint, account: None })
+}
+
+fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
+    let mut all = StorageOptions::new(options.clone());
+    all.with_env_gcs();
+    let found = all.as_gcs_options();
+    let value = |key| found.get(&key).cloned();
+    for (key, option, variable) in [
+        (GoogleConfigKey::ServiceAccount, "google_service_account", "GOOGLE_SERVICE_ACCOUNT"),
+        (
+            GoogleConfigKey::ApplicationCredentials,
+            "google_application_credentials",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+        ),
+    ] {
+        if let Some(path) = value(key) {
+            check_credentials_file(&path, option, variable)?;
+        }
+    }
+    if let Some(text) = value(GoogleConfigKey::ServiceAccountKey) {
+        let option = format!("{STORAGE_OPTIONS}google_service_account_key");
+        if serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text).is_err() {
+            let message = format!(
+                "the option {option}, or GOOGLE_SERVICE_ACCOUNT_KEY in the environment, is not a service account: it must \
+                 be the JSON object that Google gives, and not the path of its file"
+            );
+            return Err(Error::invalid(message).with("option", option));
+        }
+    }
+    let endpoint = value(GoogleConfigKey::BaseUrl);
+    check_encrypted(endpoint.as_deref(), &all)?;
+    Ok(Reach { options, endpoint, account: None })
+}
+
+fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()> {
+    let option = format!("{STORAGE_OPTIONS}{option}");
+    let unusable = |problem: String| {
+        let message = format!(
+            "the service account file {path}, which the option {option}, or {variable} in the environment, names, {problem}"
+        );
+        Err(Error::invalid(message).with("option", &option).with("path", path))
+    };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(cause) => return unusable(format!("cannot be read: {cause}")),
+    };
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) {
+        Ok(_) => Ok(()),
+        // What serde says may quote the file.
+        Err(cause) => {
+            unusable(format!("is not a JSON object (line {}, column {})", cause.line(), cause.column()))
+        }
+    }
+}
+
+impl Reach {
+    /// What tells this storage from others in which the same bucket has the same name.
+    pub fn place(&self) -> String {
+        format!(
+            "{}\n{}",
+            self.endpoint.as_deref().unwrap_or_default(),
+            self.account.as_deref().unwrap_or_default()
+        )
+    }
+}
+
+fn check_encrypted(endpoint: Option<&str>, options: &StorageOptions) -> Result<()> {
+    let Some(endpoint) = endpoint else { return Ok(()) };
+    if !endpoint.to_ascii_lowercase().starts_with("http://") || options.allow_http() {
+        return Ok(());
+    }
+    let shown = mask(endpoint);
+    let message = format!(
+        "the endpoint {shown} is not encrypted; give an https:// endpoint, or allow it by the option \
+         {STORAGE_OPTIONS}allow_http=true"
+    );
+    Err(Error::invalid(message)
+        .with("option", format!("{STORAGE_OPTIONS}allow_http"))
+        .with("endpoint", shown))
+}
+
+fn is_true(value: &str) -> bool {
+    ["1", "true", "on", "yes", "y"].contains(&value.to_ascii_lowercase().as_str())
+}
