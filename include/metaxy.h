@@ -1366,9 +1366,8 @@ MetaxyStatus metaxy_store_copy(const MetaxyStore *from,
  * `fragments_before`, `fragments_after`, `rows_removed` (deleted rows whose space was given back), `version` (int64)
  * and `problem` (large text): where `feature` is NULL, a table that cannot be compacted does not keep the others from
  * it, but has no numbers and the reason here. If the call fails or is cancelled, the tables before are compacted. Any
- * thread. Fails with
- * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed or open for
- * reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
+ * thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed or
+ * open for reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
  * `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
  *
  * @since 0.1.0
@@ -1386,9 +1385,8 @@ MetaxyStatus metaxy_store_compact(const MetaxyStore *store,
  *
  * The newest version is never removed, and in a local directory none that a read or a stream of this library, in any
  * process, still uses, nor a later one. Other programs are protected by the age alone: with a small one, their reads
- * and their writes may fail. Files that belong to no version
- * may be of a write that is under way: they go when they are a week old. Pointers, threads and statuses as
- * `metaxy_store_compact`. The columns of `report` are `feature`, `table` (large text), `versions_removed`,
+ * and their writes may fail. Files that belong to no version may be of a write that is under way: they go when they are
+ * a week old. Pointers, threads and statuses as `metaxy_store_compact`. The columns of `report` are `feature`, `table` (large text), `versions_removed`,
  * `bytes_removed`, `version` (int64) and `problem` (large text).
  *
  * @since 0.1.0

@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn schemes_tell_storages_apart() {
-        let parse = |uri| Location::parse(uri).unwrap();
+        let parse = |uri: &str| Location::parse(uri).unwrap();
         for (uri, provider) in [
             ("s3://bucket/a/b", Provider::S3),
             ("gs://bucket", Provider::Gcs),

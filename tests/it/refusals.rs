@@ -11,7 +11,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields};
 use lancedb::connection::LanceFileVersion;
-use metaxy::backend::{Database, Durability, Location, Mode};
+use metaxy::backend::{Connect, Database, Durability, Location, Mode};
 use metaxy::store::context::Call;
 use metaxy::store::options::Options;
 use metaxy::store::{ReadRequest, Store};
@@ -460,7 +460,14 @@ fn a_table_in_the_legacy_format_is_not_appended_to() {
             let rows = RecordBatchIterator::new([Ok(given.clone())], given.schema());
             lance::Dataset::write(rows, path.to_str().unwrap(), Some(params)).await.unwrap();
             let location = Location::parse(directory.path().to_str().unwrap())?;
-            let database = Database::new(location, "the store", 1 << 20, Mode::Read, Durability::Process)?;
+            let database = Database::new(
+                location,
+                &Connect::default(),
+                "the store",
+                1 << 20,
+                Mode::Read,
+                Durability::Process,
+            )?;
             let table = database.open("r__a").await?.unwrap();
             std::fs::remove_dir_all(&path).unwrap();
             database.check_appendable(&table)
