@@ -331,7 +331,7 @@ fn another_type_matters_to_the_store_that_needs_it() {
         &["metaxy.ext.duckdb.DuckDBMetadataStore", "stores.duck.type", "LanceDB"],
     );
     let error = open_error(&config, Some("cloud"));
-    says(&error, Status::Unsupported, &["the store cloud", "db://"]);
+    says(&error, Status::InvalidArgument, &["the store cloud", "db://"]);
     assert!(!error.message().contains("sesame"), "{error}");
     says(&open_error(&config, Some("none")), Status::InvalidArgument, &["stores.none has no type"]);
     for path in [

@@ -271,7 +271,7 @@ fn bad_input_names_what_is_wrong_and_no_secret() {
         ),
         (edited(uri, "uri = \"${NOWHERE}\""), None, Status::InvalidArgument, "NOWHERE"),
         (edited(uri, "url = \"/x\""), None, Status::InvalidArgument, "did you mean `uri`?"),
-        (edited(uri, "uri = \"db://u:sesame@x/y?key=sesame\""), None, Status::Unsupported, "db://"),
+        (edited(uri, "uri = \"db://u:sesame@x/y?key=sesame\""), None, Status::InvalidArgument, "db://"),
         (edited(uri, "uri = sesame"), None, Status::InvalidArgument, "line 8"),
         (
             edited("metaxy.ext.lancedb.Lance", "metaxy.ext.delta.Delta"),
