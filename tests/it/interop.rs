@@ -2,10 +2,9 @@
 //!
 //! The cases are in `tests/interop/interop.py`; they load the library through its C ABI.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use crate::native::{ROOT, finish, library};
+use crate::native::{ROOT, finish, library, python};
 
 #[test]
 fn we_read_what_python_writes() {
@@ -58,14 +57,4 @@ fn run(case: &str) {
     command.arg("-B").arg(format!("{ROOT}/tests/interop/interop.py")).arg(case);
     command.arg(library()).arg(directory.path());
     finish(command, "make test-tools installs Python Metaxy");
-}
-
-/// The Python that has Metaxy, in the cache that the Makefile fills.
-fn python() -> PathBuf {
-    let cache = std::env::var_os("METAXY_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/libmetaxy")
-    });
-    let python = cache.join("python/bin/python");
-    assert!(python.exists(), "{} is missing: make test-tools installs Python Metaxy there", python.display());
-    python
 }

@@ -19,6 +19,7 @@ mod read;
 mod readme;
 mod recover;
 mod refusals;
+mod servers;
 mod support;
 mod write;
 mod write_many;

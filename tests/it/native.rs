@@ -1,4 +1,4 @@
-//! The library as C programs see it: where it is, and how a program is compiled against it.
+//! The library as C programs see it: where it is, and how a program is compiled against it. And where the tests' tools are.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -48,4 +48,18 @@ pub fn finish(mut command: Command, missing: &str) -> Output {
         String::from_utf8_lossy(&output.stderr)
     );
     output
+}
+
+/// Where the Makefile installs what the tests need.
+pub fn cache() -> PathBuf {
+    std::env::var_os("METAXY_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/libmetaxy")
+    })
+}
+
+/// The Python that has Metaxy and the servers.
+pub fn python() -> PathBuf {
+    let python = cache().join("python/bin/python");
+    assert!(python.exists(), "{} is missing: make test-tools installs it", python.display());
+    python
 }
