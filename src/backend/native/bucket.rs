@@ -73,7 +73,7 @@ impl Bucket {
         let mut patience = |key: &str, time: Option<Duration>| {
             let given = options.keys().any(|name| name.to_ascii_lowercase().ends_with(key));
             if let Some(time) = time.filter(|_| !given) {
-                options.insert(key.to_owned(), format!("{} milliseconds", time.as_millis()));
+                options.insert(key.to_owned(), format!("{}ms", time.as_millis()));
             }
         };
         patience("connect_timeout", connect.connect_timeout);

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::Schema;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use lance::Error as LanceError;
+use lance::dataset::builder::DatasetBuilder;
 use lance_file::version::ConcreteFileVersion;
 use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAccessor};
 use lancedb::listing::ListingOptions;
@@ -161,26 +163,24 @@ impl Database {
     }
 
     async fn open_in(&self, life: &Life, table: &str) -> Result<Option<Table>> {
-        let connection = self.connection().await?;
+        // Held from the first use on: a store in memory lives only while somebody holds it.
+        self.storage().await?;
+        // Not by LanceDB, which would look for the newest version twice.
+        let opening = DatasetBuilder::from_uri(self.table_uri(table))
+            .with_store_params(self.store_params())
+            .with_session(self.session.clone())
+            .load();
         // Lance panics on some damaged files; that must not take the store with it.
-        let opened = AssertUnwindSafe(connection.open_table(table).execute()).catch_unwind().await;
-        let opened = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(lancedb::Error::TableNotFound { .. })) => return self.no_versions(table).map(|()| None),
-            Ok(Err(cause)) => return Err(self.unreadable(table, from_lancedb(cause, || self.opening(table)))),
+        let dataset = match AssertUnwindSafe(Box::pin(opening)).catch_unwind().await {
+            Ok(Ok(dataset)) => Arc::new(dataset),
+            Ok(Err(LanceError::DatasetNotFound { .. })) => return self.no_versions(table).map(|()| None),
+            Ok(Err(cause)) => return Err(self.unreadable(table, from_lance(cause, || self.opening(table)))),
             Err(_) => {
                 let error =
                     Error::new(Status::Corrupt, format!("{}: its files cannot be read", self.opening(table)));
                 return Err(self.unreadable(table, error));
             }
         };
-        let Some(dataset) = opened.dataset() else {
-            return Err(Error::new(
-                Status::Internal,
-                format!("{}: it is not a native table", self.opening(table)),
-            ));
-        };
-        let dataset = dataset.get().await.map_err(|cause| from_lancedb(cause, || self.opening(table)))?;
         // Lance reads the names of types without looking at them, and panics when they are used.
         if std::panic::catch_unwind(AssertUnwindSafe(|| drop(Schema::from(dataset.schema())))).is_err() {
             let reason = "it has a column of a type that this version does not know, or its newest manifest is damaged";
