@@ -14,6 +14,8 @@
  *   fallback3       as read, through a chain: DIRECTORY/dev, DIRECTORY/stag, DIRECTORY/root, which alone has the table
  *   small_writes    ROWS writes of one row each, with automatic compaction
  *
+ * DIRECTORY may be a URI. What it takes to reach it is in METAXY_BENCH_OPTIONS: lines of the form NAME=VALUE.
+ *
  * Prints {"op","rows","seconds","result_rows","rss_before_mb","rss_peak_mb"}. `seconds` is from
  * opening the store to having closed it, with every batch pulled. With `check` (never timed) a read
  * also prints sums that the other programs print too, so that equal speed means equal rows.
@@ -274,18 +276,32 @@ static void must(MetaxyStatus status) {
 }
 
 /* As Python Metaxy writes, so that both do the same work; what is in a table is found out by itself. */
-static MetaxyOptions *python_hashing(void) {
-    MetaxyOptions *options = NULL;
-    must(metaxy_options_new(&options, &error));
+static void hash_as_python(MetaxyOptions *options) {
     must(metaxy_options_set(options, "hash.algorithm", "xxhash32", &error));
     must(metaxy_options_set(options, "hash.truncation_length", "8", &error));
-    return options;
 }
 
 /* Compaction after some writes; what it leaves behind goes at once, unless somebody reads it. */
 static void compact_by_itself(MetaxyOptions *options) {
     must(metaxy_options_set(options, "compact.after_writes", "32", &error));
     must(metaxy_options_set(options, "compact.keep_ms", "0", &error));
+}
+
+/* Sets what METAXY_BENCH_OPTIONS says. */
+static void reach(MetaxyOptions *options) {
+    const char *lines = getenv("METAXY_BENCH_OPTIONS");
+    char *copy = allocate((lines ? strlen(lines) : 0) + 1);
+    if (lines) strcpy(copy, lines);
+    for (char *line = strtok(copy, "\n"); line; line = strtok(NULL, "\n")) {
+        char *value = strchr(line, '=');
+        if (!value) {
+            fprintf(stderr, "bench: METAXY_BENCH_OPTIONS has a line without =\n");
+            exit(1);
+        }
+        *value++ = '\0';
+        must(metaxy_options_set(options, line, value, &error));
+    }
+    free(copy);
 }
 
 /* Opens DIRECTORY/name, or DIRECTORY if there is no name, with a fallback or none. */
@@ -340,8 +356,11 @@ int main(int argc, char **argv) {
     int writes = append || small || !strncmp(op, "write", 5);
 
     MetaxyStore *store = NULL, *stag = NULL, *prod = NULL;
-    MetaxyOptions *options = writes && !append ? python_hashing() : NULL;
+    MetaxyOptions *options = NULL;
     MetaxyReadRequest *request = writes ? NULL : request_of(op, rows);
+    must(metaxy_options_new(&options, &error));
+    reach(options);
+    if (writes && !append) hash_as_python(options);
     struct ArrowArrayStream stream = {0};
     Sums sums = {0}, *checked = argc > 4 ? &sums : NULL;
     if (append) {
@@ -355,8 +374,8 @@ int main(int argc, char **argv) {
 
     double before_mb = peak_mb(), started = now();
     if (chain) {
-        prod = open_store(directory, "root", NULL, NULL);
-        stag = open_store(directory, "stag", prod, NULL);
+        prod = open_store(directory, "root", NULL, options);
+        stag = open_store(directory, "stag", prod, options);
     }
     store = open_store(directory, chain ? "dev" : NULL, stag, options);
     must(metaxy_store_define(store, feature, &error));

@@ -4,7 +4,9 @@
 
 No deduplication, no versions. A write writes the fifteen columns that Metaxy stores, taken from the
 table in SOURCE beforehand; fallback3 reads the last table of the chain; read_cols scans what a read of ids must look at: ids and times.
+DIRECTORY and SOURCE may be URIs; METAXY_BENCH_STORAGE then holds their storage options as JSON.
 """
+import json
 import os
 import sys
 import time
@@ -15,6 +17,7 @@ import pyarrow as pa
 from rows import peak_mb, report
 
 TABLE = "r__a.lance"
+STORAGE = json.loads(os.environ.get("METAXY_BENCH_STORAGE", "null"))
 
 
 def main() -> None:
@@ -30,15 +33,16 @@ def main() -> None:
     }
     incoming = None
     if op in ("write", "append1k"):
-        source = lance.dataset(os.path.join(sys.argv[4], TABLE))
+        source = lance.dataset(os.path.join(sys.argv[4], TABLE), storage_options=STORAGE)
         incoming: pa.Table = source.to_table(limit=1000 if op == "append1k" else None)
 
     before, started = peak_mb(), time.perf_counter()
     if incoming is not None:
-        lance.write_dataset(incoming, uri, mode="append" if op == "append1k" else "create")
+        mode = "append" if op == "append1k" else "create"
+        lance.write_dataset(incoming, uri, mode=mode, storage_options=STORAGE)
         count = len(incoming)
     else:
-        count = sum(len(batch) for batch in lance.dataset(uri).scanner(**scans[op]).to_batches())
+        count = sum(len(batch) for batch in lance.dataset(uri, storage_options=STORAGE).scanner(**scans[op]).to_batches())
     seconds = time.perf_counter() - started
     report(op, rows, seconds, count, before, peak_mb())
 

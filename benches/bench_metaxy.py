@@ -4,8 +4,10 @@
     bench_metaxy.py prepare ROWS DIRECTORY        the tables that the operations start from
 
 `seconds` leaves out the start of Python and its imports, as it leaves out the start of the C
-program; the peak memory holds both.
+program; the peak memory holds both. DIRECTORY may be a URI; METAXY_BENCH_STORAGE then holds its storage options as
+JSON.
 """
+import json
 import os
 import shutil
 import sys
@@ -24,6 +26,7 @@ from metaxy.models.feature_definition import FeatureDefinition
 from rows import frame, peak_mb, report, sums
 
 FEATURE = "r/a"
+STORAGE = json.loads(os.environ.get("METAXY_BENCH_STORAGE", "{}"))
 
 
 def define() -> None:
@@ -38,34 +41,41 @@ def define() -> None:
     FeatureGraph.set_active(graph)
 
 
+def store_at(directory: str, **settings) -> LanceDBMetadataStore:
+    reached = {"connect_kwargs": {"storage_options": STORAGE}} if STORAGE else {}
+    return LanceDBMetadataStore(directory, **settings, **reached)
+
+
 def write(directory: str, rows) -> None:
-    with LanceDBMetadataStore(directory).open("w") as store:
+    with store_at(directory).open("w") as store:
         store.write(FEATURE, rows)
 
 
 def read(directory: str, **request):
-    with LanceDBMetadataStore(directory) as store:
+    with store_at(directory) as store:
         return store.read(FEATURE, **request).collect()
 
 
 def read_chain(directory: str):
     """The store `dev` falls back to `stag`, and that to `root`, which alone has the table."""
-    prod = LanceDBMetadataStore(os.path.join(directory, "root"))
-    stag = LanceDBMetadataStore(os.path.join(directory, "stag"), fallback_stores=[prod])
-    with LanceDBMetadataStore(os.path.join(directory, "dev"), fallback_stores=[stag]) as store:
+    prod = store_at(os.path.join(directory, "root"))
+    stag = store_at(os.path.join(directory, "stag"), fallback_stores=[prod])
+    with store_at(os.path.join(directory, "dev"), fallback_stores=[stag]) as store:
         return store.read(FEATURE).collect()
 
 
 def small_writes(rows: int, directory: str) -> None:
-    with LanceDBMetadataStore(directory).open("w") as store:
+    with store_at(directory).open("w") as store:
         for i in range(rows):
             store.write(FEATURE, frame(i, i + 1))
 
 
 def prepare(rows: int, directory: str) -> None:
-    """`root`: every row once. `hist`: ten times a hundredth of them again, each with another version."""
+    """`root`: every row once. `hist`, in a directory only: ten times a hundredth of them again, each with another version."""
     root, hist = os.path.join(directory, "root"), os.path.join(directory, "hist")
     write(root, frame(0, rows))
+    if STORAGE:
+        return
     shutil.copytree(root, hist)
     for k in range(10):
         write(hist, frame(k * rows // 100, (k + 1) * rows // 100, tag=f"h{k}"))

@@ -3,6 +3,7 @@
 
     run.py --rows N                       times all operations; fills benches/results/latest.json
     run.py --rows N --limit-mb M          writes and reads N rows as streams in a process that may hold M MB
+    run.py --rows N --s3                  times the operations on an S3 server on loopback, and counts their requests
     run.py ... --markdown FILE            also writes the tables into FILE, between its two marks
 
 Before anything is timed, every operation runs once and must give the rows that Python Metaxy gives.
@@ -18,6 +19,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import urllib.request
 from importlib import metadata
 from pathlib import Path
 
@@ -48,17 +50,22 @@ TARGETS = {
     "fallback3": (0.35, 0.25),
 }
 
+# The same on S3, where every operation but the histories is compared.
+S3_OPS = ["write", "read", "read_filter", "read_point", "fallback3"]
+S3_TARGETS = {op: (0.5, 0.35) for op in S3_OPS if op != "write"} | {"write": (0.5, None)}
+
 # Writes of one row each, what a read may take after them as a share of Metaxy's time, and their directory in MB.
 SMALL_WRITES = 1000
 SMALL_TARGETS = (0.1, 2.0)
 
 
-def run(command: list, limit_mb: int | None = None) -> dict:
+def run(command: list, limit_mb: int | None = None, environment: dict | None = None) -> dict:
     """Runs one program and gives what it prints. Under a limit the kernel refuses it more private
     memory than that, and the most it ever had resident, mapped files included, must stay below it too."""
     limit = (lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit_mb << 20,) * 2)) if limit_mb else None
     os.sync()  # what an earlier run left to be written must not slow this one
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, preexec_fn=limit)
+    settings = {"capture_output": True, "text": True, "preexec_fn": limit, "env": os.environ | (environment or {})}
+    done = subprocess.run([str(part) for part in command], **settings)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stderr.strip()}")
     return json.loads(done.stdout or "{}")
@@ -151,6 +158,95 @@ def compare(bench: Path, base: Path, rows: int, reps: int) -> list[dict]:
         print(json.dumps(results[-1]), flush=True)
     tables.drop()
     return results
+
+
+class Server:
+    """A server of the tests; it ends with its input."""
+
+    def __init__(self, name: str, *arguments: str):
+        command = [sys.executable, "-m", f"servers.{name}", *arguments]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, cwd=ROOT / "tests", **pipes)
+        self.report = json.loads(self.process.stdout.readline() or sys.exit(f"the server {name} did not start"))
+
+    def __enter__(self) -> dict:
+        return self.report
+
+    def __exit__(self, *_) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def reaching(options: dict) -> dict:
+    """The environment by which the programs reach a bucket with these storage options."""
+    lines = "".join(f"storage_options.{name}={value}\n" for name, value in options.items())
+    return {"METAXY_BENCH_STORAGE": json.dumps(options), "METAXY_BENCH_OPTIONS": lines}
+
+
+def compare_on_s3(bench: Path, rows: int, reps: int) -> list[dict]:
+    with Server("minio") as s3, Server("faults", "--target", s3["endpoint"]) as proxy:
+        return S3(bench, s3, proxy, rows).compare(reps)
+
+
+class S3:
+    """The operations on a bucket. Times and memory are taken without the proxy, which counts requests."""
+
+    def __init__(self, bench: Path, s3: dict, proxy: dict, rows: int):
+        self.bench, self.rows, self.control = bench, rows, proxy["control"]
+        self.base = f"{s3['uri']}/{rows}"
+        self.direct = reaching(s3["options"])
+        self.counted = reaching(s3["options"] | {"aws_endpoint": proxy["endpoint"]})
+        self.written = 0
+
+    def place(self, op: str) -> str:
+        """Where the operation works; a new place for each write."""
+        if op == "write":
+            self.written += 1
+            return f"{self.base}/written-{self.written}"
+        return self.base if op == "fallback3" else f"{self.base}/root"
+
+    def program(self, who: str, op: str, *more: str) -> list:
+        place = self.place(op)
+        return {
+            "ours": [self.bench, op, self.rows, place, *more],
+            "metaxy": python("bench_metaxy.py", op, self.rows, place, *more),
+            "lance": python("bench_lance.py", op, self.rows, place, f"{self.base}/root"),
+        }[who]
+
+    def requests(self, who: str, op: str) -> int:
+        ask = lambda path, data=None: urllib.request.urlopen(self.control + path, data).read()
+        ask("/reset", b"")
+        run(self.program(who, op), environment=self.counted)
+        return json.loads(ask("/counts"))["total"]
+
+    def check(self) -> None:
+        for op in S3_OPS:
+            more = () if op == "write" else ("check",)
+            ours, theirs = (run(self.program(who, op, *more), environment=self.direct) for who in ("ours", "metaxy"))
+            if [ours[key] for key in ("result_rows", *(["sums"] if more else []))] != [
+                theirs[key] for key in ("result_rows", *(["sums"] if more else []))
+            ]:
+                sys.exit(f"{op} on S3: the results differ\nours   {ours}\nmetaxy {theirs}")
+        print("every operation on S3 gives the same rows as Python Metaxy", flush=True)
+
+    def compare(self, reps: int) -> list[dict]:
+        print(f"preparing {self.rows:,} rows on S3", flush=True)
+        run(python("bench_metaxy.py", "prepare", self.rows, self.base), environment=self.direct)
+        self.check()
+        results = []
+        for op in S3_OPS:
+            runs: dict[str, list[dict]] = {"ours": [], "metaxy": [], "lance": []}
+            for _ in range(reps):
+                for who in runs:
+                    runs[who].append(run(self.program(who, op), environment=self.direct))
+            result = {"op": op, "rows": self.rows}
+            for who, of in runs.items():
+                result[f"{who}_s"] = round(statistics.median(one["seconds"] for one in of), 4)
+                result[f"{who}_mb"] = round(statistics.median(one["rss_peak_mb"] for one in of), 1)
+                result[f"{who}_requests"] = self.requests(who, op)
+            results.append(result)
+            print(json.dumps(result), flush=True)
+        return results
 
 
 def small(bench: Path, base: Path, reps: int) -> dict:
@@ -258,7 +354,13 @@ def columns(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def comparison_table(results: list[dict]) -> str:
+def requests_table(results: list[dict]) -> str:
+    rows = [["op", "ours", "Metaxy", "Lance"]]
+    rows += [[one["op"], *(str(one[f"{who}_requests"]) for who in ("ours", "metaxy", "lance"))] for one in results]
+    return columns(rows)
+
+
+def comparison_table(results: list[dict], targets: dict = TARGETS) -> str:
     header = ["op", "ours s", "Metaxy s", "Lance s", "time ratio", "target", "ours MB", "Metaxy MB", "memory ratio", "target"]
 
     def ratio(value: float, target: float | None) -> list[str]:
@@ -268,7 +370,7 @@ def comparison_table(results: list[dict]) -> str:
 
     rows = [header]
     for one in results:
-        time, memory = TARGETS.get(one["op"], (None, None))
+        time, memory = targets.get(one["op"], (None, None))
         floor = "" if one["lance_s"] is None else f"{one['lance_s']:.3f}"
         rows.append(
             [one["op"], f"{one['ours_s']:.3f}", f"{one['metaxy_s']:.3f}", floor]
@@ -283,6 +385,13 @@ def report() -> str:
     parts = []
     if latest := load("latest.json"):
         parts += [f"### {latest[0]['rows']:,} rows", comparison_table(latest)]
+    if on_s3 := load("s3.json"):
+        parts += [
+            f"### {on_s3[0]['rows']:,} rows on S3",
+            comparison_table(on_s3, S3_TARGETS),
+            "Requests of one process, from opening the store to its end:",
+            requests_table(on_s3),
+        ]
     if appended := load("small.json"):
         parts += [f"### {appended['writes']:,} writes of one row each", small_table(appended)]
     if streamed := load("stream.json"):
@@ -312,13 +421,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=int(os.environ.get("ROWS", 1_000_000)))
     parser.add_argument("--reps", type=int, default=3, help="fresh processes per operation and program, at least 3")
     parser.add_argument("--limit-mb", type=int, help="stream the rows through a process limited to this")
+    parser.add_argument("--s3", action="store_true", help="on an S3 server that runs as long as this")
     parser.add_argument("--bench", type=Path, default=ROOT / "build/release/bench", help="the compiled bench.c")
     parser.add_argument("--dir", type=Path, default=ROOT / "build/bench", help="where the tables are made")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     if options.reps < 3:
         parser.error("--reps must be at least 3: a median of fewer says nothing")
-    if options.limit_mb:
+    if options.s3:
+        results = compare_on_s3(options.bench, options.rows, options.reps)
+        save("s3.json", results)
+        print("\n" + comparison_table(results, S3_TARGETS) + "\n\n" + requests_table(results))
+    elif options.limit_mb:
         save("stream.json", stream(options.bench, options.dir, options.rows, options.limit_mb))
     else:
         results = compare(options.bench, options.dir, options.rows, options.reps)
