@@ -20,6 +20,7 @@ mod readme;
 mod recover;
 mod refusals;
 mod servers;
+mod storage_docs;
 mod support;
 mod write;
 mod write_many;

@@ -9,8 +9,14 @@ use crate::native::{ROOT, compile, finish, linked};
 const COMPILER: &str = "make test-tools installs it";
 
 /// The documents for people.
-const DOCUMENTS: &[&str] =
-    &["README.md", "docs/benchmarks.md", "docs/chains.md", "docs/configuration.md", "docs/differences.md"];
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "docs/benchmarks.md",
+    "docs/chains.md",
+    "docs/configuration.md",
+    "docs/differences.md",
+    "docs/storage.md",
+];
 
 /// What stands around a fragment of C in a document.
 const AROUND: [&str; 2] = [
@@ -153,7 +159,13 @@ fn every_file_that_the_readme_points_to_is_there() {
         let text = fs::read_to_string(Path::new(ROOT).join(document)).expect(document);
         let folder = Path::new(ROOT).join(document);
         let folder = folder.parent().expect("a folder");
+        let anchors: Vec<String> =
+            text.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor).collect();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if let Some(part) = target.strip_prefix('#') {
+                assert!(anchors.iter().any(|anchor| anchor == part), "{document}: {target}");
+                continue;
+            }
             assert!(target.starts_with("https://") || folder.join(target).exists(), "{document}: {target}");
         }
     }
@@ -180,8 +192,14 @@ fn the_benchmark_compiles() {
     }
 }
 
+/// What a link to a heading calls it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-');
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
 /// The fenced blocks of one language in a Markdown text.
-fn blocks(markdown: &str, language: &str) -> Vec<String> {
+pub fn blocks(markdown: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     markdown.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
 }
