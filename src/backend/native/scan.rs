@@ -16,6 +16,10 @@ use crate::error::Result;
 /// Fetching rows one by one is faster than scanning when they are less than one in this many.
 const TAKE_SHARE: usize = 20;
 
+/// The same in a bucket: what is fetched there is 64 KiB at least, so that some rows in a thousand, scattered
+/// over a table, are most of it in many requests.
+const TAKE_SHARE_OF_BUCKET: usize = 1000;
+
 /// Chunks of rows that are fetched at a time.
 const TAKES: usize = 4;
 
@@ -62,7 +66,8 @@ impl Scan {
     /// are addresses unless the table has stable ones.
     pub async fn prefers_take(&self, count: usize) -> Result<bool> {
         let stable = self.table.dataset.manifest.uses_stable_row_ids();
-        Ok(!stable && count.saturating_mul(TAKE_SHARE) <= self.table.rows().await?)
+        let share = if self.table.is_in_bucket() { TAKE_SHARE_OF_BUCKET } else { TAKE_SHARE };
+        Ok(!stable && count.saturating_mul(share) <= self.table.rows().await?)
     }
 
     /// Fetches the rows at `addresses` one by one, in that order.

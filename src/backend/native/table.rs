@@ -64,6 +64,10 @@ impl Table {
         self.life.is_over()
     }
 
+    pub(super) fn is_in_bucket(&self) -> bool {
+        matches!(self.life, Life::Bucket(_))
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
