@@ -187,9 +187,7 @@ impl Database {
     /// The right to maintain `table`, or nothing while another process has it.
     pub fn try_maintain(&self, table: &str) -> Option<Maintaining> {
         match self {
-            Database::Native(database) => {
-                database.try_maintain(table).map(|right| Maintaining(Some(right)))
-            }
+            Database::Native(database) => database.try_maintain(table).map(|right| Maintaining(Some(right))),
             Database::Remote(_) => Some(Maintaining(None)),
         }
     }

@@ -8,7 +8,9 @@ use super::connect::connect;
 use super::context::Call;
 use super::define::Features;
 use super::maintain::Upkeep;
-use super::options::{CACHE_BYTES, COMPACT_AFTER_WRITES, DURABILITY, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
+use super::options::{
+    CACHE_BYTES, COMPACT_AFTER_WRITES, DURABILITY, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT,
+};
 use super::runtime::Runtime;
 use super::settings::Settings;
 use crate::backend::{Database, Durability, Location, Mode, mask};

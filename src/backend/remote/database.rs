@@ -34,14 +34,10 @@ pub struct Database {
 }
 
 impl Database {
-    pub fn new(
-        server: Server,
-        connect: &Connect,
-        display: &str,
-        durability: Durability,
-    ) -> Result<Database> {
+    pub fn new(server: Server, connect: &Connect, display: &str, durability: Durability) -> Result<Database> {
         if durability == Durability::Disk {
-            let message = "what a server has acknowledged is as safe as the server makes it; leave durability=disk out";
+            let message =
+                "what a server has acknowledged is as safe as the server makes it; leave durability=disk out";
             return Err(Error::invalid(message).with("option", "durability"));
         }
         let reach = server.reach(connect)?;
@@ -106,13 +102,21 @@ impl Database {
             match opened.await {
                 Ok(opened) => {
                     log::emit(Level::Debug, || {
-                        format!("opened version {} of the table {table} of {}", opened.version(), self.display())
+                        format!(
+                            "opened version {} of the table {table} of {}",
+                            opened.version(),
+                            self.display()
+                        )
                     });
                     return Ok(Some(opened));
                 }
                 Err(cause) if Fault::of(&cause) == Fault::Absent => self.absent(table).await?,
-                Err(lancedb::Error::Arrow { source }) => return Err(self.unreadable(table, &source.to_string())),
-                Err(lancedb::Error::Lance { source }) => return Err(self.unreadable(table, &source.to_string())),
+                Err(lancedb::Error::Arrow { source }) => {
+                    return Err(self.unreadable(table, &source.to_string()));
+                }
+                Err(lancedb::Error::Lance { source }) => {
+                    return Err(self.unreadable(table, &source.to_string()));
+                }
                 Err(cause) => return Err(self.peer.failed("open", table, cause)),
             }
         }
@@ -202,8 +206,7 @@ impl Database {
             return error;
         }
         let message = format!(
-            "{}; no database is there: check the path in the URI of the store, which the server is asked below, and the name \
-             of the database",
+            "{}; no database answers there: check the path in the URI of the store, and the name of the database",
             error.message()
         );
         let told = Error::new(Status::Unavailable, message).caused_by(&error).retryable(false);

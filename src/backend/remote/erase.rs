@@ -78,7 +78,8 @@ impl Database {
             let chunk = rows.slice(0, count);
             let named = addresses(&chunk)?;
             let condition = sql(&and(numbered(&named), values(&chunk)?));
-            let condition = condition.map_err(|cause| table.failed("remove rows of", cause))?.unwrap_or_default();
+            let condition =
+                condition.map_err(|cause| table.failed("remove rows of", cause))?.unwrap_or_default();
             if condition.len() <= LONGEST || count == 1 {
                 return Ok((chunk, condition));
             }
@@ -110,7 +111,8 @@ impl Database {
 }
 
 fn addresses(rows: &RecordBatch) -> Result<Vec<u64>> {
-    let column = rows.column_by_name(Facade::ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>());
+    let column =
+        rows.column_by_name(Facade::ADDRESS).and_then(|column| column.as_primitive_opt::<UInt64Type>());
     let column = column.ok_or_else(|| Error::new(Status::Internal, "rows came without their addresses"))?;
     Ok(column.values().to_vec())
 }

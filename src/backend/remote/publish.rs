@@ -126,7 +126,8 @@ impl Database {
             return Ok(table);
         };
         let problem = refused.unwrap_or_else(|| {
-            let message = format!("the server says that it has added the column {}, and has not", column.name());
+            let message =
+                format!("the server says that it has added the column {}, and has not", column.name());
             Error::new(Status::Internal, message)
         });
         Err(self.located(&staged.table, problem.with("column", column.name())))
@@ -181,7 +182,8 @@ impl Database {
             })?;
             let rows = self.rows_of(staged)?;
             // One request, of rows that cannot be sent twice.
-            let added = opened.add(rows).write_parallelism(1).on_nan_vectors(NaNVectorBehavior::Keep).execute();
+            let added =
+                opened.add(rows).write_parallelism(1).on_nan_vectors(NaNVectorBehavior::Keep).execute();
             let Err(cause) = added.await else { return Ok(()) };
             match Fault::of(&cause) {
                 Fault::Throttled => match pauses.next() {
@@ -211,7 +213,9 @@ impl Database {
         let (sentence, retryable) = match (found, fault) {
             (Ok(true), _) => return Ok(()),
             // The server may still be at it.
-            (Ok(false), Fault::Timeout) => ("it is not known whether they were; read before writing them again", false),
+            (Ok(false), Fault::Timeout) => {
+                ("it is not known whether they were; read before writing them again", false)
+            }
             (Ok(false), _) => ("they are not there, so that nothing was written; write them again", true),
             (Err(look), _) => {
                 let message = format!(
@@ -307,9 +311,9 @@ fn like(row: &RecordBatch) -> Option<Expr> {
 /// Whether rows can be told apart by this value, in a request of moderate size.
 pub(super) fn is_plain(value: &ScalarValue) -> bool {
     match value {
-        ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
-            text.len() <= LONGEST_TEXT
-        }
+        ScalarValue::Utf8(Some(text))
+        | ScalarValue::LargeUtf8(Some(text))
+        | ScalarValue::Utf8View(Some(text)) => text.len() <= LONGEST_TEXT,
         value => {
             let data_type = value.data_type();
             !value.is_null() && (data_type.is_integer() || matches!(data_type, DataType::Timestamp(..)))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lancedb::Connection;
 use lancedb::remote::{ClientConfig, RetryConfig, TimeoutConfig, TlsConfig};
 
-use crate::backend::connect::Connect;
+use crate::backend::connect::{Connect, STORAGE_OPTIONS};
 use crate::backend::location::Server;
 use crate::error::{Error, Result, Status};
 
@@ -36,6 +36,10 @@ pub struct Reach {
 impl Server {
     /// The same server, with what `connect` and the environment say of its place.
     pub fn in_place(self, connect: &Connect) -> Result<Server> {
+        if let Some(url) = &self.url {
+            connect
+                .check(&format!("the server at {url}, which the URI says"), |name| name != "host_override")?;
+        }
         let host = connect.host_override.as_deref().map(|host| host.trim_end_matches('/').to_owned());
         let url = self.url.or(host);
         let database = connect.database.clone().unwrap_or(self.database);
@@ -54,16 +58,9 @@ impl Server {
     /// Checks what `connect` and the environment say of this server.
     pub fn reach(&self, connect: &Connect) -> Result<Reach> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        match &self.url {
-            None => connect.check("LanceDB Cloud", |name| !name.starts_with("storage_options."))?,
-            Some(url) if connect.host_override.is_none() => connect
-                .check(&format!("the server at {url}"), |name| {
-                    !name.starts_with("storage_options.") && name != "host_override"
-                })?,
-            Some(_) => {
-                connect.check("a LanceDB server", |name| !name.starts_with("storage_options."))?;
-            }
-        }
+        connect.check("a LanceDB server, which keeps its own storage", |name| {
+            !name.starts_with(STORAGE_OPTIONS)
+        })?;
         let key = given(&connect.api_key).or_else(|| given(&std::env::var(API_KEY).ok()));
         if key.is_none() && self.url.is_none() {
             let message = format!(
@@ -109,7 +106,8 @@ fn check_host(host: &str) -> Result<()> {
     match plain {
         Some(_) => Ok(()),
         None => {
-            let message = "the option host_override must be a URL such as https://host, without a user and a password";
+            let message =
+                "the option host_override must be a URL such as https://host, without a user and a password";
             Err(Error::invalid(message).with("option", "host_override"))
         }
     }
@@ -118,8 +116,7 @@ fn check_host(host: &str) -> Result<()> {
 /// The file, which must have certificates in it.
 fn authorities(path: &Path) -> Result<String> {
     let unusable = |problem: &str| {
-        let message =
-            format!("the file {} that the option tls.ca_file names {problem}", path.display());
+        let message = format!("the file {} that the option tls.ca_file names {problem}", path.display());
         Error::invalid(message).with("option", "tls.ca_file").with("path", path.display())
     };
     let text = std::fs::read(path).map_err(|cause| unusable(&format!("cannot be read: {cause}")))?;
@@ -137,7 +134,8 @@ impl Reach {
 
     /// A connection in which the server may also take `longer` to answer.
     pub async fn connect(&self, longer: Duration) -> lancedb::Result<Connection> {
-        let tls = self.ca_file.clone().map(|file| TlsConfig { ssl_ca_cert: Some(file), ..TlsConfig::default() });
+        let tls =
+            self.ca_file.clone().map(|file| TlsConfig { ssl_ca_cert: Some(file), ..TlsConfig::default() });
         let config = ClientConfig {
             timeout_config: TimeoutConfig {
                 connect_timeout: self.connect_timeout,

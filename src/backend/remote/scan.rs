@@ -5,14 +5,11 @@
 //! of one version, in which the order of the rows does not change; that it does not is checked, since
 //! otherwise rows would come twice, or not at all.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
 use arrow::error::ArrowError;
@@ -39,7 +36,7 @@ const TAKE_SHARE: usize = 20;
 const PAGE_BYTES: usize = 8 << 20;
 
 /// Rows of the first page, of the largest and of the smallest.
-const FIRST_PAGE: usize = 1024;
+const FIRST_PAGE: usize = 256;
 const LARGEST_PAGE: usize = 16 * 1024;
 const SMALLEST_PAGE: usize = 16;
 
@@ -110,7 +107,8 @@ impl Scan {
             (None, None) => Some(self.table.rows().await?),
             _ => None,
         };
-        let course = Course::All { offset: 0, left: total.unwrap_or(left), exact: total.is_some(), last: None };
+        let course =
+            Course::All { offset: 0, left: total.unwrap_or(left), exact: total.is_some(), last: None };
         Ok(self.walk(course, condition))
     }
 
@@ -118,7 +116,10 @@ impl Scan {
         let batch_rows = self.query.batch_rows.max(1);
         let walk = Walk { scan: self, course, condition, page_rows: FIRST_PAGE, ahead: None };
         let pages = futures::stream::try_unfold(walk, Walk::next);
-        pages.map_ok(move |page| futures::stream::iter(sliced(page, batch_rows).map(Ok))).try_flatten().boxed()
+        pages
+            .map_ok(move |page| futures::stream::iter(sliced(page, batch_rows).map(Ok)))
+            .try_flatten()
+            .boxed()
     }
 
     /// The request for the rows that `request` says.
@@ -204,7 +205,8 @@ impl Walk {
         };
         let Some(mut ahead) = ahead else { return Ok(None) };
         let page = (&mut ahead.page).await;
-        let page = page.map_err(|cause| Error::new(Status::Internal, format!("a request failed: {cause}")))??;
+        let page =
+            page.map_err(|cause| Error::new(Status::Internal, format!("a request failed: {cause}")))??;
         let page = self.accept(page, ahead.rows)?;
         if page.is_empty() {
             return Ok(None);
@@ -251,7 +253,9 @@ impl Walk {
                 };
             }
             Course::All { offset, left, last, .. } => {
-                for number in page.iter().map(numbers).collect::<Result<Vec<_>>>()?.iter().flat_map(|n| n.values()) {
+                for number in
+                    page.iter().map(numbers).collect::<Result<Vec<_>>>()?.iter().flat_map(|n| n.values())
+                {
                     if last.is_some_and(|last| *number <= last) {
                         return Err(strange(
                             table,

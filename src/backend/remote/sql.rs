@@ -54,7 +54,11 @@ fn typed(expr: Expr) -> Transformed<Expr> {
         ScalarValue::Int64(Some(i64::MIN)) => text(i64::MIN.to_string()),
         _ => return Transformed::no(expr),
     };
-    Transformed::new(arrow_cast(inner, &data_type), true, datafusion::common::tree_node::TreeNodeRecursion::Jump)
+    Transformed::new(
+        arrow_cast(inner, &data_type),
+        true,
+        datafusion::common::tree_node::TreeNodeRecursion::Jump,
+    )
 }
 
 fn text(value: String) -> Expr {

@@ -53,7 +53,8 @@ impl Database {
         let (mut rows, mut first, mut last) = (0, None, None);
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|cause| {
-                let message = format!("cannot write the rows of the table {table} of {}: {cause}", self.display());
+                let message =
+                    format!("cannot write the rows of the table {table} of {}: {cause}", self.display());
                 self.located(table, Error::new(Status::Internal, message).caused_by(&cause))
             })?;
             if batch.num_rows() == 0 {
@@ -100,10 +101,8 @@ impl Database {
 
     /// Refuses columns for whose types the protocol has no name: the table could not be opened again.
     fn check_types(&self, table: &str, schema: &Schema) -> Result<()> {
-        let unnamed = schema
-            .fields()
-            .iter()
-            .find(|field| Schema::new(vec![field.as_ref().clone()]).to_json().is_err());
+        let unnamed =
+            schema.fields().iter().find(|field| Schema::new(vec![field.as_ref().clone()]).to_json().is_err());
         let Some(field) = unnamed else { return Ok(()) };
         let message = format!(
             "the column {} of type {} cannot be written to the table {table} of {}: the server's protocol has no name for that \
@@ -140,8 +139,10 @@ impl Staged {
     /// The rows from the first on; any number of readers may be at work.
     pub(super) fn reader(
         &self,
-    ) -> std::result::Result<impl Iterator<Item = std::result::Result<RecordBatch, ArrowError>> + Send + use<>, ArrowError>
-    {
+    ) -> std::result::Result<
+        impl Iterator<Item = std::result::Result<RecordBatch, ArrowError>> + Send + use<>,
+        ArrowError,
+    > {
         let place = Place { file: self.file.clone(), at: 0 };
         StreamReader::try_new(BufReader::with_capacity(BUFFER, place), None)
     }
