@@ -1,14 +1,13 @@
 //! Stores on a server of LanceDB's remote protocol, which holds real Lance tables.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch,
-    TimestampMicrosecondArray,
+    TimestampMicrosecondArray, UInt64Array,
 };
 use metaxy::store::context::Call;
 use metaxy::store::options::Options;
@@ -16,70 +15,37 @@ use metaxy::store::{Fallback, ReadRequest, Store};
 use metaxy::{Result, Status};
 use serde_json::{Value, json};
 
-use crate::native::ROOT;
+use crate::servers::Server;
 use crate::support::{
     batch, by_field, column, failure, open, options, read, root, rows, samples, text, write,
 };
 
 const FEATURE: &str = "r/a";
 
-/// A program of `tests/servers`, which ends when its standard input does.
-struct Program {
-    process: Child,
-    report: Value,
-}
-
-impl Program {
-    fn start(name: &str, arguments: &[&str]) -> Program {
-        let home = std::env::var("HOME").unwrap();
-        let cache = std::env::var("METAXY_CACHE").unwrap_or(format!("{home}/.cache/libmetaxy"));
-        let mut process = Command::new(format!("{cache}/python/bin/python"))
-            .args(["-B", &format!("{ROOT}/tests/servers/{name}.py")])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python is needed: make test-tools installs it");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let report = serde_json::from_str(&line).unwrap_or_else(|_| {
-            panic!("{name} does not answer: {line:?}; make test-tools installs what it needs")
-        });
-        Program { process, report }
-    }
-
-    fn text(&self, name: &str) -> &str {
-        self.report[name].as_str().unwrap()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-    }
-}
-
 /// The server that all tests share, each with a database of its own.
-fn server() -> &'static Program {
-    static SERVER: OnceLock<Program> = OnceLock::new();
-    SERVER.get_or_init(|| Program::start("lancedb_remote", &["--prefix", "/databases/{database}"]))
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| Server::start("lancedb_remote", &["--prefix", "/databases/{database}"]))
+}
+
+fn said<'a>(server: &'a Server, name: &str) -> &'a str {
+    server.report()[name].as_str().unwrap()
 }
 
 /// The shared server behind a proxy that counts requests and loses answers.
-struct Proxy(Program);
+struct Proxy(Server);
 
 impl Proxy {
     fn start() -> Proxy {
-        Proxy(Program::start("faults", &["--target", server().text("endpoint")]))
+        Proxy(Server::start("faults", &["--target", server().endpoint()]))
     }
 
     fn uri(&self, database: &str) -> String {
-        format!("{}/databases/{database}", self.0.text("endpoint"))
+        format!("{}/databases/{database}", self.0.endpoint())
     }
 
     fn control(&self, method: &str, path: &str, body: &Value) -> Value {
-        let port = self.0.report["control_port"].as_u64().unwrap() as u16;
+        let port = self.0.report()["control_port"].as_u64().unwrap() as u16;
         let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let body = body.to_string();
         write!(
@@ -128,14 +94,14 @@ fn try_open(uri: &str, pairs: &[(&str, &str)]) -> Result<Store> {
 }
 
 fn opened(uri: &str, pairs: &[(&str, &str)]) -> Store {
-    let pairs = [&[("api_key", server().text("key"))], pairs].concat();
+    let pairs = [&[("api_key", said(server(), "key"))], pairs].concat();
     let store = try_open(uri, &pairs).unwrap();
     store.define(&root(FEATURE, &["x"])).unwrap();
     store
 }
 
 fn uri(database: &str) -> String {
-    format!("{}/databases/{database}", server().text("endpoint"))
+    format!("{}/databases/{database}", server().endpoint())
 }
 
 fn remote(database: &str) -> Store {
@@ -473,7 +439,7 @@ fn an_answer_that_is_lost_neither_loses_rows_nor_doubles_them() {
 
 #[test]
 fn what_keeps_a_server_from_answering_is_told_apart() {
-    let key = server().text("key");
+    let key = said(server(), "key");
     let there = uri("errors");
     let reads = |uri: &str, pairs: &[(&str, &str)]| {
         let begun = Instant::now();
@@ -489,24 +455,24 @@ fn what_keeps_a_server_from_answering_is_told_apart() {
     assert_eq!((wrong.status(), wrong.detail("reason")), (Status::Permission, Some("credentials")));
     assert!(wrong.message().contains("api_key"), "{wrong}");
     let free = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
     let refused = reads(&format!("http://127.0.0.1:{free}/x"), &[("api_key", key)]);
     assert_eq!((refused.status(), refused.detail("reason")), (Status::Unavailable, Some("refused")));
     let host = reads("http://no-such-host.invalid/x", &[("api_key", key)]);
     assert_eq!((host.status(), host.detail("reason")), (Status::Unavailable, Some("host")));
-    let address = reads(&format!("{}/elsewhere/x", server().text("endpoint")), &[("api_key", key)]);
+    let address = reads(&format!("{}/elsewhere/x", server().endpoint()), &[("api_key", key)]);
     assert_eq!((address.status(), address.detail("reason")), (Status::Unavailable, Some("address")));
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("http://{}/x", silent.local_addr().unwrap());
     let late = reads(&silent, &[("api_key", key), ("read.timeout_ms", "300")]);
     assert_eq!((late.status(), late.detail("reason")), (Status::Timeout, Some("timeout")));
-    let tls = server().text("endpoint").replace("http://", "https://");
+    let tls = server().endpoint().replace("http://", "https://");
     let tls = reads(&tls, &[("api_key", key)]);
     assert_eq!((tls.status(), tls.detail("reason")), (Status::Unavailable, Some("tls")));
     // A key that may only read.
-    let reader = try_open(&there, &[("api_key", server().text("read_only_key"))]).unwrap();
+    let reader = try_open(&there, &[("api_key", said(server(), "read_only_key"))]).unwrap();
     reader.define(&root(FEATURE, &["x"])).unwrap();
     let error = failure(put(&reader, &["a"]));
     assert_eq!((error.status(), error.detail("reason")), (Status::Permission, Some("permission")), "{error}");
@@ -517,13 +483,13 @@ fn what_keeps_a_server_from_answering_is_told_apart() {
 
 #[test]
 fn certificates_of_an_authority_of_ones_own_are_checked() {
-    let server = Program::start("lancedb_remote", &["--tls", "--key", ""]);
-    let uri = server.text("url");
-    let store = try_open(uri, &[("tls.ca_file", server.text("ca")), ("database", "inner")]).unwrap();
+    let server = Server::start("lancedb_remote", &["--tls", "--key", "", "--phalanx-version", "0.4.0"]);
+    let uri = said(&server, "url");
+    let store = try_open(uri, &[("tls.ca_file", said(&server, "ca")), ("database", "inner")]).unwrap();
     store.define(&root(FEATURE, &["x"])).unwrap();
     put(&store, &["a"]).unwrap();
     assert_eq!(ids(&store), ["a"]);
-    assert!(std::path::Path::new(server.text("root")).join("inner/r__a.lance").exists());
+    assert!(std::path::Path::new(said(&server, "root")).join("inner/r__a.lance").exists());
     let untrusting = try_open(uri, &[]).unwrap();
     untrusting.define(&root(FEATURE, &["x"])).unwrap();
     let error = failure(read(&untrusting, FEATURE, &ReadRequest::default()));
@@ -559,9 +525,87 @@ fn what_makes_no_sense_is_refused_at_open() {
     try_open("db://prod", &[("api_key", "k")]).unwrap();
     try_open("db://prod", &[("api_key", "k"), ("region", "eu-west-1")]).unwrap();
     try_open("https://no-such-host.invalid/databases/prod", &[]).unwrap();
-    let over = [("api_key", server().text("key")), ("host_override", &uri("over"))];
+    let over = [("api_key", said(server(), "key")), ("host_override", &uri("over"))];
     let store = try_open("db://over", &over).unwrap();
     store.define(&root(FEATURE, &["x"])).unwrap();
     put(&store, &["a"]).unwrap();
     assert_eq!(ids(&remote("over")), ["a"]);
+}
+
+/// A server that says that it has three rows, and gives others: answers to queries, each the numbers of its
+/// rows. It goes with its thread when the test program does.
+fn strange(pages: &[&[u64]]) -> String {
+    let pages: Vec<Vec<u8>> = pages.iter().map(|numbers| page(numbers)).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut pages = pages.into_iter();
+        for connection in listener.incoming() {
+            let mut connection = BufReader::new(connection.unwrap());
+            let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
+            connection.read_line(&mut first).unwrap();
+            while line != "\r\n" {
+                line.clear();
+                connection.read_line(&mut line).unwrap();
+                if let Some(value) = line.strip_prefix("content-length: ") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            connection.read_exact(&mut vec![0; length]).unwrap();
+            let plain = |text: &str| ("application/json", text.as_bytes().to_vec());
+            let (kind, body) = match first.split('/').rev().nth(2).unwrap_or_default() {
+                "describe" => plain(
+                    r#"{"version": 1, "schema": {"fields": [
+                        {"name": "id", "type": {"type": "large_string"}, "nullable": true},
+                        {"name": "metaxy_feature_version", "type": {"type": "large_string"}, "nullable": true}]}}"#,
+                ),
+                "count_rows" => plain("3"),
+                "query" => ("application/vnd.apache.arrow.file", pages.next().unwrap_or_else(|| page(&[]))),
+                other => panic!("{other} is asked for: {first}"),
+            };
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let answer = [head.into_bytes(), body].concat();
+            // Who gives a read up does not wait for the rest.
+            let _ = connection.get_mut().write_all(&answer);
+        }
+    });
+    format!("http://{address}")
+}
+
+fn page(numbers: &[u64]) -> Vec<u8> {
+    let ids: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let numbers = Arc::new(UInt64Array::from(numbers.to_vec()));
+    let rows =
+        batch(vec![("id", text(&ids)), ("metaxy_feature_version", text(&ids)), ("_rowid", numbers as _)]);
+    let mut file = arrow_ipc::writer::FileWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    file.write(&rows).unwrap();
+    file.into_inner().unwrap()
+}
+
+#[test]
+fn a_server_that_gives_other_rows_than_it_has_is_found_out() {
+    let known = [("hash.algorithm", "xxhash64"), ("hash.truncation_length", "none")];
+    let request = ReadRequest { feature_history: true, sample_history: true, deleted: true, ..only(&[]) };
+    let reading = |pages: &[&[u64]]| {
+        let store = try_open(&strange(pages), &known).unwrap();
+        store.define(&root(FEATURE, &["x"])).unwrap();
+        read(&store, FEATURE, &request)
+    };
+    assert_eq!(ids_in_order(&reading(&[&[1, 5, 9]]).unwrap()), ["1", "5", "9"]);
+    // A page that is short is not the end.
+    assert_eq!(ids_in_order(&reading(&[&[1], &[5, 9]]).unwrap()), ["1", "5", "9"]);
+    for (pages, says) in [
+        (&[&[1, 9, 5][..]][..], "another order"),
+        (&[&[1, 5], &[5]], "another order"),
+        (&[&[1, 5], &[]], "1 rows less"),
+        (&[&[1, 5, 9, 11]], "4 rows when it was asked for 3"),
+    ] {
+        let error = failure(reading(pages));
+        assert_eq!(error.status(), Status::Corrupt, "{error}");
+        assert!(error.message().contains(says), "{error}");
+    }
 }
