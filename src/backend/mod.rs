@@ -10,6 +10,7 @@ mod database;
 mod failure;
 mod location;
 mod native;
+mod reason;
 mod scan;
 mod staged;
 mod table;

@@ -22,5 +22,6 @@ mod refusals;
 mod servers;
 mod storage_docs;
 mod support;
+mod unreachable;
 mod write;
 mod write_many;

@@ -45,10 +45,17 @@ const COMMON: [&str; 22] = [
 ];
 
 /// A bucket with what it takes to reach it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reach {
+    pub provider: Provider,
     /// As Lance takes them.
     pub options: HashMap<String, String>,
+    /// Whether credentials are given, or none are wanted; if not, they are looked for on this machine.
+    pub credentials: bool,
+    /// How long it may take to reach the storage; no bound if absent.
+    pub patience: Option<Duration>,
+    /// Whether it is accepted that the storage does not keep writers apart.
+    pub single_writer: bool,
     /// Where the storage is, if that is not where its provider has it.
     pub endpoint: Option<String>,
     /// Whose it is, as far as the URL does not tell.
@@ -70,19 +77,13 @@ impl Bucket {
         }
         let mut options: HashMap<String, String> =
             connect.storage_options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let mut patience = |key: &str, time: Option<Duration>| {
-            let given = options.keys().any(|name| name.to_ascii_lowercase().ends_with(key));
-            if let Some(time) = time.filter(|_| !given) {
-                options.insert(key.to_owned(), format!("{}ms", time.as_millis()));
-            }
-        };
-        patience("connect_timeout", connect.connect_timeout);
-        patience("read_timeout", connect.read_timeout);
-        match self.provider {
+        be_patient(self.provider, &mut options, connect);
+        let reach = match self.provider {
             Provider::S3 => reach_s3(options),
             Provider::Gcs => reach_gcs(options),
             Provider::Azure => self.reach_azure(options),
-        }
+        }?;
+        Ok(Reach { patience: connect.connect_timeout, single_writer: connect.single_writer, ..reach })
     }
 
     fn scheme(&self) -> &str {
@@ -155,7 +156,20 @@ impl Bucket {
         }
         let endpoint = value(AzureConfigKey::Endpoint).filter(|_| !emulated);
         check_encrypted(endpoint.as_deref(), &all)?;
-        Ok(Reach { options, endpoint, account })
+        use AzureConfigKey as Key;
+        let credentials = emulated
+            || [
+                Key::AccessKey,
+                Key::SasKey,
+                Key::Token,
+                Key::ClientSecret,
+                Key::FederatedTokenFile,
+                Key::SkipSignature,
+            ]
+            .iter()
+            .chain([&Key::UseAzureCli])
+            .any(|key| found.contains_key(key));
+        Ok(Reach { endpoint, account, ..Reach::of(Provider::Azure, options, credentials) })
     }
 }
 
@@ -166,7 +180,10 @@ fn reach_s3(options: HashMap<String, String>) -> Result<Reach> {
     let value = |key| found.get(&key).cloned();
     let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or(value(AmazonS3ConfigKey::Endpoint));
     check_encrypted(endpoint.as_deref(), &all)?;
-    Ok(Reach { options, endpoint, account: None })
+    use AmazonS3ConfigKey as Key;
+    let credentials = (found.contains_key(&Key::AccessKeyId) && found.contains_key(&Key::SecretAccessKey))
+        || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
+    Ok(Reach { endpoint, ..Reach::of(Provider::S3, options, credentials) })
 }
 
 fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
@@ -198,7 +215,13 @@ fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
     }
     let endpoint = value(GoogleConfigKey::BaseUrl);
     check_encrypted(endpoint.as_deref(), &all)?;
-    Ok(Reach { options, endpoint, account: None })
+    use GoogleConfigKey as Key;
+    let credentials = [Key::ServiceAccount, Key::ServiceAccountKey, Key::ApplicationCredentials]
+        .iter()
+        .any(|key| found.contains_key(key))
+        || all.get("google_storage_token").is_some()
+        || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
+    Ok(Reach { endpoint, ..Reach::of(Provider::Gcs, options, credentials) })
 }
 
 fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()> {
@@ -222,7 +245,69 @@ fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()
     }
 }
 
+/// Sets how long everything may take that `options` say nothing of, so that every operation ends, also when
+/// the storage goes away in the middle of it.
+///
+/// Four loops lie on top of each other, each of which tries again whatever the one below gives up: Lance
+/// reads a range 4 times, its throttle tries 4 times what has failed after retries, the client tries 4
+/// times within 180 s, and a connection takes up to 5 s: with what they do by themselves a single read at
+/// a host that does not answer takes five minutes, at one that falls silent an hour.
+fn be_patient(provider: Provider, options: &mut HashMap<String, String>, connect: &Connect) {
+    let prefix = match provider {
+        Provider::S3 => "aws_",
+        Provider::Gcs => "google_",
+        Provider::Azure => "azure_",
+    };
+    let mut unless_given = |key: &str, value: String| {
+        let given = [key.to_owned(), format!("{prefix}{key}")].iter().any(|name| {
+            options.keys().any(|option| option.eq_ignore_ascii_case(name))
+                || std::env::var_os(name.to_ascii_uppercase()).is_some()
+        });
+        if !given {
+            options.insert(key.to_owned(), value);
+        }
+    };
+    if let Some(time) = connect.connect_timeout {
+        // Twice within the bound, so that a lost packet does not mean that nobody is there.
+        unless_given("connect_timeout", milliseconds(time / 2));
+        // How long one request is tried again: a storage that was away for longer is not there.
+        unless_given("client_retry_timeout", time.as_secs().max(1).to_string());
+    }
+    if let Some(time) = connect.read_timeout {
+        unless_given("read_timeout", milliseconds(time));
+        // A body may come slowly, but not for ever.
+        unless_given("timeout", milliseconds(time * 2));
+    }
+    // The least that leaves the throttle on, which slows down for storages that ask for it.
+    unless_given("lance_aimd_max_retries", "1".to_owned());
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
+
 impl Reach {
+    fn of(provider: Provider, options: HashMap<String, String>, credentials: bool) -> Reach {
+        Reach {
+            provider,
+            options,
+            credentials,
+            patience: None,
+            single_writer: false,
+            endpoint: None,
+            account: None,
+        }
+    }
+
+    /// How the storage is reached without trying anything again, so that it is known why it could not be.
+    pub fn once(&self) -> HashMap<String, String> {
+        let mut options = self.options.clone();
+        options.retain(|name, _| !name.eq_ignore_ascii_case("client_max_retries"));
+        options.insert("client_max_retries".to_owned(), "0".to_owned());
+        options.insert("lance_aimd_max_retries".to_owned(), "0".to_owned());
+        options
+    }
+
     /// What tells this storage from others in which the same bucket has the same name.
     pub fn place(&self) -> String {
         format!(
