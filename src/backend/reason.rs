@@ -36,6 +36,7 @@ const CODES: [(Reason, &[&str]); 6] = [
             "InvalidAccessKeyId",
             "SignatureDoesNotMatch",
             "InvalidToken",
+            "InvalidTokenId",
             "ExpiredToken",
             "TokenRefreshRequired",
             "RequestTimeTooSkewed",
@@ -294,14 +295,19 @@ fn of_error(error: &(dyn StdError + 'static), text: &str, sent: bool) -> Option<
     }
     if let Some(answer) = text.strip_prefix("Server returned non-2xx status code: ") {
         let status = answer.get(..3).and_then(|status| status.parse().ok()).unwrap_or_default();
-        return of_answer(status, code_of(answer));
+        return of_answer(status, answer);
     }
-    text.strip_prefix("Server returned error response: ").and_then(|answer| of_answer(500, code_of(answer)))
+    text.strip_prefix("Server returned error response: ").and_then(|answer| of_answer(500, answer))
 }
 
-fn of_answer(status: u16, code: Option<&str>) -> Option<Evidence> {
+fn of_answer(status: u16, answer: &str) -> Option<Evidence> {
+    let code = code_of(answer);
     let by_code = code.and_then(|code| CODES.iter().find(|(_, codes)| codes.contains(&code)));
     let reason = match (by_code, status) {
+        // Azurite has the same code for both.
+        (Some((Reason::Permission, _)), _) if answer.contains("Server failed to authenticate") => {
+            Reason::Credentials
+        }
         (Some((reason, _)), _) => *reason,
         (None, 301 | 307 | 308) => Reason::Region,
         (None, 401) => Reason::Credentials,
@@ -331,5 +337,186 @@ fn of_io(kind: ErrorKind) -> Option<Reason> {
         | ErrorKind::BrokenPipe
         | ErrorKind::UnexpectedEof => Some(Reason::Server),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::Error as StoreError;
+
+    use super::*;
+
+    /// An error whose type nobody can name.
+    #[derive(Debug)]
+    struct Said(String, Option<Box<dyn StdError + Send + Sync>>);
+
+    impl std::fmt::Display for Said {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(&self.0)
+        }
+    }
+
+    impl StdError for Said {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.1.as_deref().map(|below| below as _)
+        }
+    }
+
+    /// `below` as it comes out of Lance: below its own error, that of the storage, and that of its retries.
+    fn through_lance(below: impl StdError + Send + Sync + 'static) -> lance::Error {
+        let retried =
+            Said(format!("Error performing GET http://h/b?sig=x in 2ms - {below}"), Some(Box::new(below)));
+        let stored = StoreError::Generic { store: "S3", source: Box::new(retried) };
+        lance::Error::io_source(Box::new(stored))
+    }
+
+    fn answered(answer: &str) -> lance::Error {
+        through_lance(Said(format!("Server returned non-2xx status code: {answer}"), None))
+    }
+
+    fn reason(cause: &lance::Error) -> Option<&'static str> {
+        Evidence::in_chain(cause).map(|evidence| evidence.reason.word())
+    }
+
+    #[test]
+    fn answers_are_told_apart_by_their_codes_and_then_by_their_status() {
+        // As MinIO, moto, Azurite and their originals answer.
+        for (answer, expected) in [
+            (
+                "403 Forbidden: <?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>InvalidAccessKeyId</Code><Message>The \
+                 Access Key Id you provided does not exist in our records.</Message></Error>",
+                Some("credentials"),
+            ),
+            ("403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code></Error>", Some("credentials")),
+            ("403 Forbidden: <Error><Code>InvalidTokenId</Code></Error>", Some("credentials")),
+            ("400 Bad Request: <Error><Code>ExpiredToken</Code></Error>", Some("credentials")),
+            (
+                "403 Forbidden: <?xml version=\"1.0\"?>\n<Error>\n  <Code>AuthorizationFailure</Code>\n  <Message>Server failed \
+                 to authenticate the request. Make sure</Message>\n</Error>",
+                Some("credentials"),
+            ),
+            (
+                "403 Forbidden: <Error><Code>AuthorizationFailure</Code><Message>This request is not authorized to perform \
+                 this operation.</Message></Error>",
+                Some("permission"),
+            ),
+            ("403 Forbidden: <Error><Code>AuthenticationFailed</Code></Error>", Some("credentials")),
+            ("409 Conflict: <Error><Code>PublicAccessNotPermitted</Code></Error>", Some("credentials")),
+            ("401 Unauthorized: ", Some("credentials")),
+            ("403 Forbidden: <Error><Code>AccessDenied</Code></Error>", Some("permission")),
+            (
+                "403 Forbidden: <Error><Code>AuthorizationPermissionMismatch</Code></Error>",
+                Some("permission"),
+            ),
+            ("403 Forbidden: ", Some("permission")),
+            (
+                "404 Not Found: <Error><Code>NoSuchBucket</Code><BucketName>b</BucketName></Error>",
+                Some("bucket"),
+            ),
+            ("404 Not Found: <Error>\n<Code>ContainerNotFound</Code></Error>", Some("bucket")),
+            ("404 Not Found: <Error><Code>NoSuchKey</Code><Key>NoSuchBucket</Key></Error>", None),
+            ("404 Not Found: ", None),
+            ("412 Precondition Failed: <Error><Code>PreconditionFailed</Code></Error>", None),
+            ("301 Moved Permanently: ", Some("region")),
+            ("400 Bad Request: <Error><Code>AuthorizationHeaderMalformed</Code></Error>", Some("region")),
+            ("503 Service Unavailable: <Error><Code>SlowDown</Code></Error>", Some("throttled")),
+            ("503 The server is busy.: <Error><Code>ServerBusy</Code></Error>", Some("throttled")),
+            ("429 Too Many Requests: ", Some("throttled")),
+            ("503 Service Unavailable: <html>", Some("server")),
+            ("500 Internal Server Error: <Error><Code>InternalError</Code></Error>", Some("server")),
+            ("504 Gateway Timeout: ", Some("timeout")),
+            ("501 Not Implemented: ", None),
+        ] {
+            assert_eq!(reason(&answered(answer)), expected, "{answer}");
+        }
+        let error = through_lance(Said(
+            "Server returned error response: <Error><Code>SlowDown</Code></Error>".into(),
+            None,
+        ));
+        assert_eq!(reason(&error), Some("throttled"));
+    }
+
+    #[test]
+    fn connections_that_fail_are_told_apart_by_what_the_system_says() {
+        let connecting = |cause: IoError| {
+            let connect = Said("client error (Connect)".into(), Some(Box::new(cause)));
+            through_lance(HttpError::new(HttpErrorKind::Connect, connect))
+        };
+        for (cause, expected) in [
+            (IoError::from(ErrorKind::ConnectionRefused), "refused"),
+            (IoError::from(ErrorKind::NetworkUnreachable), "refused"),
+            (IoError::from(ErrorKind::TimedOut), "timeout"),
+            // As the client for https wraps them.
+            (
+                IoError::other(IoError::new(
+                    ErrorKind::InvalidData,
+                    "invalid peer certificate: UnknownIssuer",
+                )),
+                "tls",
+            ),
+            (IoError::other("something else"), "refused"),
+        ] {
+            let shown = format!("{cause:?}");
+            assert_eq!(reason(&connecting(cause)), Some(expected), "{shown}");
+        }
+        let names = IoError::other("failed to lookup address information: Name or service not known");
+        let resolving = Said("dns error".into(), Some(Box::new(names)));
+        assert_eq!(reason(&through_lance(HttpError::new(HttpErrorKind::Connect, resolving))), Some("host"));
+        for (kind, expected) in [
+            (HttpErrorKind::Timeout, "timeout"),
+            (HttpErrorKind::Interrupted, "server"),
+            (HttpErrorKind::Request, "server"),
+            (HttpErrorKind::Decode, "server"),
+        ] {
+            let error = through_lance(HttpError::new(kind, Said("error sending request".into(), None)));
+            assert_eq!(reason(&error), Some(expected), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_no_credentials_is_told_so_whatever_became_of_the_search() {
+        let searching = HttpError::new(HttpErrorKind::Connect, IoError::from(ErrorKind::TimedOut));
+        let token = Said(format!("Error performing token request: {searching}"), Some(Box::new(searching)));
+        assert_eq!(reason(&through_lance(token)), Some("credentials"));
+        let amazon = Said("Failed to get AWS credentials: CredentialsNotLoaded(x)".into(), None);
+        assert_eq!(reason(&through_lance(amazon)), Some("credentials"));
+    }
+
+    #[test]
+    fn what_is_not_about_reaching_a_storage_has_no_reason() {
+        for kind in [
+            ErrorKind::NotFound,
+            ErrorKind::PermissionDenied,
+            ErrorKind::InvalidData,
+            ErrorKind::UnexpectedEof,
+        ] {
+            assert_eq!(reason(&lance::Error::io_source(Box::new(IoError::from(kind)))), None, "{kind:?}");
+        }
+        let quoted =
+            lance::Error::io_source("the file Error performing token request is damaged: 503".into());
+        assert_eq!(reason(&quoted), None);
+    }
+
+    #[test]
+    fn each_reason_says_what_to_do() {
+        for reason in [
+            Reason::Credentials,
+            Reason::Permission,
+            Reason::Bucket,
+            Reason::Region,
+            Reason::Host,
+            Reason::Refused,
+            Reason::Tls,
+            Reason::Timeout,
+            Reason::Throttled,
+            Reason::Server,
+        ] {
+            for provider in [None, Some(Provider::S3), Some(Provider::Gcs), Some(Provider::Azure)] {
+                let sentence = Evidence { reason, code: Some("Code".into()) }.sentence(provider);
+                assert!(sentence.contains(" (Code); "), "{sentence}");
+                assert!(!sentence.ends_with('.') && !sentence.contains('\n'), "{sentence}");
+            }
+            assert!(!reason.is_passing() || matches!(reason.status(), Status::Unavailable | Status::Timeout));
+        }
     }
 }

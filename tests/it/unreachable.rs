@@ -177,8 +177,7 @@ fn azurite_tells_wrong_keys_and_containers_apart() {
     let server = Server::shared("azurite");
     let key = "UzNDUkVUUzNDUkVUUzNDUkVU";
     let error = read_failure(&server.uri("x"), &with(server.options(), &[("account_key", key)]));
-    // Azurite's own word for it; Azure says AuthenticationFailed.
-    is(&error, "permission", Status::Permission, false);
+    is(&error, "credentials", Status::Permission, false);
     assert!(error.message().contains("AuthorizationFailure"), "{error}");
     assert!(error.message().contains("storage_options.azure_storage_account_key"), "{error}");
     assert!(!format!("{error:?}").contains(key), "{error:?}");
@@ -188,11 +187,13 @@ fn azurite_tells_wrong_keys_and_containers_apart() {
     let signature = "sv=2021-12-02&sr=c&sp=rl&se=2099-01-01T00%3A00%3A00Z&sig=S3CRETS3CRETS3CRETS3CRETS3CRETS3CRETS3CRETS3CRE%3D";
     let signed = with(server.read_only(), &[("azure_storage_sas_key", signature)]);
     let error = read_failure(&server.uri("x"), &signed);
-    is(&error, "permission", Status::Permission, false);
+    is(&error, "credentials", Status::Permission, false);
     assert!(error.message().contains("azure_storage_sas_token"), "{error}");
 
     let malformed = with(server.options(), &[("account_key", "S3CRET!")]);
-    is(&read_failure(&server.uri("x"), &malformed), "credentials", Status::Permission, false);
+    let error = failure(open("read", &server.uri("x"), &malformed, &Call::default()));
+    assert_eq!(error.status(), Status::InvalidArgument, "{error:?}");
+    tells_no_secret(&error);
 
     let store = open("write", &server.uri("read-only"), &server.read_only(), &Call::default()).unwrap();
     is(&failure(write(&store, "r/a", &[samples(&["1"])], &[])), "permission", Status::Permission, false);
@@ -213,6 +214,22 @@ fn google_tells_tokens_and_buckets_apart() {
 
 #[test]
 fn without_credentials_the_machine_is_asked_for_some_and_has_none() {
+    // In a process that inherits none, and finds none in files.
+    const ALONE: &str = "METAXY_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let test = "unreachable::without_credentials_the_machine_is_asked_for_some_and_has_none";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env_clear()
+            .env("HOME", "/nowhere")
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let failed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}{failed}");
+        return;
+    }
     let endpoint = silent();
     for (uri, endpoint_option) in [
         ("s3://bucket/x", "aws_endpoint"),
@@ -374,16 +391,10 @@ fn a_server_that_goes_away_in_the_middle_is_noticed_in_time() {
         2
     );
     drop(server);
-    for _ in 0..2 {
-        let began = Instant::now();
-        let error = failure(read(&reader, "r/a", &ReadRequest::default()));
-        is(&error, "refused", Status::Unavailable, true);
-        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
-    }
-    let began = Instant::now();
-    let error = failure(write(&store, "r/a", &[samples(&["3"])], &[]));
-    is(&error, "refused", Status::Unavailable, true);
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let gone = Instant::now();
+    is(&failure(read(&reader, "r/a", &ReadRequest::default())), "refused", Status::Unavailable, true);
+    is(&failure(write(&store, "r/a", &[samples(&["3"])], &[])), "refused", Status::Unavailable, true);
+    assert!(gone.elapsed() < Duration::from_secs(30), "{:?}", gone.elapsed());
 }
 
 #[test]
@@ -391,7 +402,8 @@ fn a_server_that_falls_silent_in_the_middle_is_noticed_in_time() {
     let server = Server::shared("minio");
     let quiet = Arc::new(AtomicBool::new(false));
     let proxy = between(server.port(), quiet.clone());
-    let options = with(server.options(), &[("aws_endpoint", &proxy)]);
+    let mut options = with(server.options(), &[("aws_endpoint", &proxy)]);
+    options.push(("read.timeout_ms".to_owned(), "1000".to_owned()));
     let store = open("write", &server.uri("silent"), &options, &Call::default()).unwrap();
     write(&store, "r/a", &[samples(&["1", "2"])], &[]).unwrap();
     quiet.store(true, Ordering::Relaxed);
@@ -399,12 +411,7 @@ fn a_server_that_falls_silent_in_the_middle_is_noticed_in_time() {
     let error = failure(read(&store, "r/a", &ReadRequest::default()));
     is(&error, "timeout", Status::Timeout, true);
     // Lance lists the versions up to six times.
-    assert!(began.elapsed() < BOUND * 6 + Duration::from_secs(10), "{:?}", began.elapsed());
-    eprintln!("read: {:?}", began.elapsed());
-    let began = Instant::now();
-    let error = failure(write(&store, "r/a", &[samples(&["3"])], &[]));
-    is(&error, "timeout", Status::Timeout, true);
-    eprintln!("write: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
 }
 
 /// Passes everything on to `port`, and back as long as it is not `quiet`.
