@@ -70,7 +70,7 @@ impl Bucket {
         Ok(Bucket { storage, ..self })
     }
 
-    /// Checks what `connect` and the environment say of this bucket.
+    /// Checks what `connect` and the environment say of this bucket, but for what [`Reach::check_values`] does.
     pub fn reach(&self, connect: &Connect) -> Result<Reach> {
         connect.check(&format!("{}://", self.scheme()), |name| name.starts_with(STORAGE_OPTIONS))?;
         for (name, value) in &connect.storage_options {
@@ -157,10 +157,6 @@ impl Bucket {
         }
         let endpoint = value(AzureConfigKey::Endpoint).filter(|_| !emulated);
         check_encrypted(endpoint.as_deref(), &all)?;
-        let builder = MicrosoftAzureBuilder::new().with_container_name("container");
-        let builder = builder.with_account(account.as_deref().unwrap_or_default());
-        let builder = found.iter().fold(builder, |builder, (key, value)| builder.with_config(*key, value));
-        check_values(builder.build(), &all)?;
         use AzureConfigKey as Key;
         let credentials = emulated
             || [
@@ -185,11 +181,6 @@ fn reach_s3(options: HashMap<String, String>) -> Result<Reach> {
     let value = |key| found.get(&key).cloned();
     let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or(value(AmazonS3ConfigKey::Endpoint));
     check_encrypted(endpoint.as_deref(), &all)?;
-    let builder = AmazonS3Builder::new().with_bucket_name("bucket");
-    check_values(
-        found.iter().fold(builder, |builder, (key, value)| builder.with_config(*key, value)).build(),
-        &all,
-    )?;
     use AmazonS3ConfigKey as Key;
     let credentials = (found.contains_key(&Key::AccessKeyId) && found.contains_key(&Key::SecretAccessKey))
         || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
@@ -225,11 +216,6 @@ fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
     }
     let endpoint = value(GoogleConfigKey::BaseUrl);
     check_encrypted(endpoint.as_deref(), &all)?;
-    let builder = GoogleCloudStorageBuilder::new().with_bucket_name("bucket");
-    check_values(
-        found.iter().fold(builder, |builder, (key, value)| builder.with_config(*key, value)).build(),
-        &all,
-    )?;
     use GoogleConfigKey as Key;
     let credentials = [Key::ServiceAccount, Key::ServiceAccountKey, Key::ApplicationCredentials]
         .iter()
@@ -239,9 +225,8 @@ fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
     Ok(Reach { endpoint, ..Reach::of(Provider::Gcs, options, credentials) })
 }
 
-/// Refuses values of `options` that no client could be made with.
-fn check_values<T>(made: object_store::Result<T>, options: &StorageOptions) -> Result<()> {
-    let Err(cause) = made else { return Ok(()) };
+/// The error for values of `options` that no client can be made with.
+fn unusable_values(cause: &object_store::Error, options: &StorageOptions) -> Error {
     let text = cause.to_string();
     let blamed = options.0.iter().find(|(_, value)| text.contains(&format!("\"{value}\"")));
     let option = blamed.map(|(name, _)| format!("{STORAGE_OPTIONS}{name}"));
@@ -256,7 +241,7 @@ fn check_values<T>(made: object_store::Result<T>, options: &StorageOptions) -> R
     let error = Error::invalid(format!(
         "the storage options, or those of the environment, are not usable{named}: {said}"
     ));
-    Err(option.into_iter().fold(error, |error, option| error.with("option", option)))
+    option.into_iter().fold(error, |error, option| error.with("option", option))
 }
 
 fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()> {
@@ -333,6 +318,34 @@ impl Reach {
             endpoint: None,
             account: None,
         }
+    }
+
+    /// Refuses values of options that no client can be made with.
+    pub fn check_values(&self) -> Result<()> {
+        let mut all = StorageOptions::new(self.options.clone());
+        let made = match self.provider {
+            Provider::S3 => {
+                all.with_env_s3();
+                let builder = AmazonS3Builder::new().with_bucket_name("bucket");
+                let with = |builder: AmazonS3Builder, (key, value)| builder.with_config(key, value);
+                all.as_s3_options().into_iter().fold(builder, with).build().map(drop)
+            }
+            Provider::Gcs => {
+                all.with_env_gcs();
+                let builder = GoogleCloudStorageBuilder::new().with_bucket_name("bucket");
+                let with = |builder: GoogleCloudStorageBuilder, (key, value)| builder.with_config(key, value);
+                all.as_gcs_options().into_iter().fold(builder, with).build().map(drop)
+            }
+            Provider::Azure => {
+                all.with_env_azure();
+                let account = self.account.as_deref().unwrap_or_default();
+                let builder =
+                    MicrosoftAzureBuilder::new().with_container_name("container").with_account(account);
+                let with = |builder: MicrosoftAzureBuilder, (key, value)| builder.with_config(key, value);
+                all.as_azure_options().into_iter().fold(builder, with).build().map(drop)
+            }
+        };
+        made.map_err(|cause| unusable_values(&cause, &all))
     }
 
     /// How the storage is reached without trying anything again, so that it is known why it could not be.
@@ -420,7 +433,8 @@ mod tests {
     }
 
     fn refused(uri: &str, options: &[(&str, &str)]) -> Error {
-        let error = reach(uri, options).err().unwrap_or_else(|| panic!("{uri} with {options:?} is accepted"));
+        let reached = reach(uri, options).and_then(|reach| reach.check_values());
+        let error = reached.err().unwrap_or_else(|| panic!("{uri} with {options:?} is accepted"));
         assert_eq!(error.status(), Status::InvalidArgument, "{error:?}");
         assert!(!format!("{error:?}").contains("S3CRET"), "{error:?}");
         error
@@ -517,7 +531,7 @@ mod tests {
                 let error = refused(uri, &options);
                 assert!(error.message().contains("storage_options.allow_http=true"), "{error}");
                 options.push(("allow_http", "true"));
-                assert!(reach(uri, &options).is_ok());
+                assert!(reach(uri, &options).and_then(|reach| reach.check_values()).is_ok());
             }
         });
     }

@@ -98,6 +98,7 @@ impl Database {
             }
             Location::Bucket(bucket) => {
                 let reached = reach.insert(bucket.reach(connect)?);
+                reached.check_values()?;
                 (bucket.url.clone(), session::shared(cache_bytes, &reached.place())?)
             }
             Location::Server(_) => {
