@@ -682,7 +682,9 @@ void metaxy_context_free(MetaxyContext *context);
  *
  * `uri`, `options` and `context` are borrowed for the call; `options` and `context` may be NULL. `store` receives a
  * handle that the caller frees with `metaxy_store_free`. Any thread. Fails with `METAXY_INVALID_ARGUMENT`,
- * `METAXY_INVALID_HANDLE`, `METAXY_NOT_FOUND`, `METAXY_PERMISSION`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ * `METAXY_INVALID_HANDLE`, `METAXY_NOT_FOUND`, `METAXY_PERMISSION`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`; for
+ * writing to an S3 server that is not Amazon's also with `METAXY_UNAVAILABLE`, and with `METAXY_UNSUPPORTED` if it does
+ * not keep writers apart. Other storages are reached by the first call that needs them.
  *
  * @since 0.1.0
  */

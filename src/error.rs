@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::redact::presentable;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What kind of failure an [`Error`] is.
@@ -127,12 +129,12 @@ impl Error {
         self
     }
 
-    /// Records `cause` and everything below it, outermost first.
+    /// Records `cause` and everything below it, outermost first, as far as it may be shown.
     #[must_use]
     pub fn caused_by(mut self, cause: &(dyn std::error::Error + 'static)) -> Self {
         let mut next = Some(cause);
         while let Some(error) = next {
-            let text = error.to_string();
+            let text = presentable(&error.to_string());
             if self.causes.last() != Some(&text) {
                 self.causes.push(text);
             }

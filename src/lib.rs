@@ -14,6 +14,7 @@ pub mod feature;
 pub mod ffi;
 pub mod log;
 pub mod process;
+mod redact;
 pub mod store;
 pub mod versioning;
 

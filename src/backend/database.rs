@@ -58,6 +58,20 @@ impl Database {
         }
     }
 
+    /// Whether this is a storage that has to be tried before it is written to, and has not been yet.
+    pub fn must_try_writers(&self) -> bool {
+        match self {
+            Database::Native(database) => database.must_try_writers(),
+        }
+    }
+
+    /// Refuses a storage that does not keep writers apart, unless that is accepted.
+    pub async fn try_writers(&self) -> Result<()> {
+        match self {
+            Database::Native(database) => Box::pin(database.try_writers()).await,
+        }
+    }
+
     /// The names of all tables, sorted.
     pub async fn tables(&self) -> Result<Vec<String>> {
         match self {

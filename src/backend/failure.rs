@@ -4,10 +4,16 @@ use lance::Error as LanceError;
 use lancedb::Error as DbError;
 use object_store::Error as StoreError;
 
+use super::location::Provider;
+use super::reason::Evidence;
 use crate::error::{Error, Status};
+use crate::redact::presentable;
 
 /// `what` says what was being done, to which table of which store.
 pub fn from_lancedb(cause: DbError, what: impl FnOnce() -> String) -> Error {
+    if let Some(evidence) = Evidence::in_chain(&cause) {
+        return unreachable(&evidence, None, &what()).caused_by(&cause);
+    }
     let status = match &cause {
         DbError::TableNotFound { .. } | DbError::DatabaseNotFound { .. } => Status::NotFound,
         DbError::TableAlreadyExists { .. } | DbError::DatabaseAlreadyExists { .. } => Status::AlreadyExists,
@@ -24,6 +30,9 @@ pub fn from_lancedb(cause: DbError, what: impl FnOnce() -> String) -> Error {
 
 /// As [`from_lancedb`], for what comes from Lance itself.
 pub fn from_lance(cause: LanceError, what: impl FnOnce() -> String) -> Error {
+    if let Some(evidence) = Evidence::in_chain(&cause) {
+        return unreachable(&evidence, None, &what()).caused_by(&cause);
+    }
     let status = status_of_chain(&cause);
     describe(status, &cause, what)
 }
@@ -31,6 +40,14 @@ pub fn from_lance(cause: LanceError, what: impl FnOnce() -> String) -> Error {
 /// As [`from_lancedb`], for what the operating system says.
 pub fn from_io(cause: &std::io::Error, what: impl FnOnce() -> String) -> Error {
     Error::new(status_of_io(cause), format!("{}: {cause}", what())).caused_by(cause)
+}
+
+/// The error for a storage of `provider` that cannot be reached, or refuses. `what` could not be done.
+pub fn unreachable(evidence: &Evidence, provider: Option<Provider>, what: &str) -> Error {
+    let reason = evidence.reason;
+    Error::new(reason.status(), format!("{what}: {}", evidence.sentence(provider)))
+        .with("reason", reason.word())
+        .retryable(reason.is_passing())
 }
 
 /// Whether the same transaction may succeed on the table's newest version.
@@ -49,13 +66,7 @@ fn describe(
     cause: &(dyn std::error::Error + 'static),
     what: impl FnOnce() -> String,
 ) -> Error {
-    Error::new(status, format!("{}: {}", what(), first_sentence(&cause.to_string()))).caused_by(cause)
-}
-
-/// Lance appends the source location of an error to its text; that is no help to a caller.
-fn first_sentence(text: &str) -> &str {
-    let end = text.find(", /").or_else(|| text.find(", rust/")).unwrap_or(text.len());
-    text.get(..end).unwrap_or(text)
+    Error::new(status, format!("{}: {}", what(), presentable(&cause.to_string()))).caused_by(cause)
 }
 
 fn status_of_chain(cause: &(dyn std::error::Error + 'static)) -> Status {

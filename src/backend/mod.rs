@@ -12,6 +12,7 @@ mod evolve;
 mod failure;
 mod location;
 mod native;
+mod reason;
 mod remote;
 mod scan;
 mod staged;

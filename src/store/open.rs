@@ -42,8 +42,8 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store at `uri`. For writing, its directory is made if it is missing; the database
-    /// itself is connected on first use.
+    /// Opens the store at `uri`. For writing, its directory is made if it is missing, and an S3 server that is
+    /// not Amazon's is tried; the database itself is connected on first use.
     pub fn open(uri: &str, options: &Options, call: &Call) -> Result<Store> {
         Store::open_chain(uri, Vec::new(), options, call)
     }
@@ -105,6 +105,9 @@ impl Store {
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
         let database = Database::new(location, &connect, &display, cache_bytes, mode, durability)?;
+        if database.must_try_writers() {
+            runtime.block_on(call.run(database.try_writers()))?;
+        }
         log::emit(Level::Info, || {
             format!("opened {display} for {}", if writable { "writing" } else { "reading" })
         });

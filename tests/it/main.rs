@@ -23,5 +23,6 @@ mod remote;
 mod servers;
 mod storage_docs;
 mod support;
+mod unreachable;
 mod write;
 mod write_many;

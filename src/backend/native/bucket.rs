@@ -6,13 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use lance_io::object_store::StorageOptions;
-use object_store::aws::AmazonS3ConfigKey;
-use object_store::azure::AzureConfigKey;
-use object_store::gcp::GoogleConfigKey;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 
 use crate::backend::connect::{Connect, STORAGE_OPTIONS};
 use crate::backend::location::{Bucket, Provider, mask};
 use crate::error::{Error, Result};
+use crate::redact::presentable;
 
 /// What Lance itself reads.
 const OF_LANCE: [&str; 5] =
@@ -45,10 +46,17 @@ const COMMON: [&str; 22] = [
 ];
 
 /// A bucket with what it takes to reach it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reach {
+    pub provider: Provider,
     /// As Lance takes them.
     pub options: HashMap<String, String>,
+    /// Whether credentials are given, or none are wanted; if not, they are looked for on this machine.
+    pub credentials: bool,
+    /// How long it may take to reach the storage; no bound if absent.
+    pub patience: Option<Duration>,
+    /// Whether it is accepted that the storage does not keep writers apart.
+    pub single_writer: bool,
     /// Where the storage is, if that is not where its provider has it.
     pub endpoint: Option<String>,
     /// Whose it is, as far as the URL does not tell.
@@ -62,7 +70,7 @@ impl Bucket {
         Ok(Bucket { storage, ..self })
     }
 
-    /// Checks what `connect` and the environment say of this bucket.
+    /// Checks what `connect` and the environment say of this bucket, but for what [`Reach::check_values`] does.
     pub fn reach(&self, connect: &Connect) -> Result<Reach> {
         connect.check(&format!("{}://", self.scheme()), |name| name.starts_with(STORAGE_OPTIONS))?;
         for (name, value) in &connect.storage_options {
@@ -70,19 +78,13 @@ impl Bucket {
         }
         let mut options: HashMap<String, String> =
             connect.storage_options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let mut patience = |key: &str, time: Option<Duration>| {
-            let given = options.keys().any(|name| name.to_ascii_lowercase().ends_with(key));
-            if let Some(time) = time.filter(|_| !given) {
-                options.insert(key.to_owned(), format!("{}ms", time.as_millis()));
-            }
-        };
-        patience("connect_timeout", connect.connect_timeout);
-        patience("read_timeout", connect.read_timeout);
-        match self.provider {
+        be_patient(self.provider, &mut options, connect);
+        let reach = match self.provider {
             Provider::S3 => reach_s3(options),
             Provider::Gcs => reach_gcs(options),
             Provider::Azure => self.reach_azure(options),
-        }
+        }?;
+        Ok(Reach { patience: connect.connect_timeout, single_writer: connect.single_writer, ..reach })
     }
 
     fn scheme(&self) -> &str {
@@ -155,7 +157,20 @@ impl Bucket {
         }
         let endpoint = value(AzureConfigKey::Endpoint).filter(|_| !emulated);
         check_encrypted(endpoint.as_deref(), &all)?;
-        Ok(Reach { options, endpoint, account })
+        use AzureConfigKey as Key;
+        let credentials = emulated
+            || [
+                Key::AccessKey,
+                Key::SasKey,
+                Key::Token,
+                Key::ClientSecret,
+                Key::FederatedTokenFile,
+                Key::SkipSignature,
+            ]
+            .iter()
+            .chain([&Key::UseAzureCli])
+            .any(|key| found.contains_key(key));
+        Ok(Reach { endpoint, account, ..Reach::of(Provider::Azure, options, credentials) })
     }
 }
 
@@ -166,7 +181,10 @@ fn reach_s3(options: HashMap<String, String>) -> Result<Reach> {
     let value = |key| found.get(&key).cloned();
     let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or(value(AmazonS3ConfigKey::Endpoint));
     check_encrypted(endpoint.as_deref(), &all)?;
-    Ok(Reach { options, endpoint, account: None })
+    use AmazonS3ConfigKey as Key;
+    let credentials = (found.contains_key(&Key::AccessKeyId) && found.contains_key(&Key::SecretAccessKey))
+        || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
+    Ok(Reach { endpoint, ..Reach::of(Provider::S3, options, credentials) })
 }
 
 fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
@@ -198,7 +216,32 @@ fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
     }
     let endpoint = value(GoogleConfigKey::BaseUrl);
     check_encrypted(endpoint.as_deref(), &all)?;
-    Ok(Reach { options, endpoint, account: None })
+    use GoogleConfigKey as Key;
+    let credentials = [Key::ServiceAccount, Key::ServiceAccountKey, Key::ApplicationCredentials]
+        .iter()
+        .any(|key| found.contains_key(key))
+        || all.get("google_storage_token").is_some()
+        || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
+    Ok(Reach { endpoint, ..Reach::of(Provider::Gcs, options, credentials) })
+}
+
+/// The error for values of `options` that no client can be made with.
+fn unusable_values(cause: &object_store::Error, options: &StorageOptions) -> Error {
+    let text = cause.to_string();
+    let blamed = options.0.iter().find(|(_, value)| text.contains(&format!("\"{value}\"")));
+    let option = blamed.map(|(name, _)| format!("{STORAGE_OPTIONS}{name}"));
+    let named = option.as_ref().map(|option| format!(" (see {option})")).unwrap_or_default();
+    // What is said of a file of credentials may quote them.
+    let said = match text.split_once(": ") {
+        Some(_) if text.contains("service account file") && !text.contains("missing field") => {
+            "the service account is none, or is damaged".to_owned()
+        }
+        _ => presentable(&text),
+    };
+    let error = Error::invalid(format!(
+        "the storage options, or those of the environment, are not usable{named}: {said}"
+    ));
+    option.into_iter().fold(error, |error, option| error.with("option", option))
 }
 
 fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()> {
@@ -222,7 +265,98 @@ fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()
     }
 }
 
+/// Sets how long everything may take that neither the options nor the environment tell, so that every
+/// operation ends, also when the storage goes away in the middle of it.
+///
+/// Loops lie on top of each other, each of which tries again what the one below has given up: Lance lists
+/// 6 times and reads a range 4 times, its throttle tries 4 times what has failed after retries, the client
+/// tries 4 times within 180 s. By themselves they take minutes at a host that does not answer, and the
+/// better part of an hour at one that falls silent. As set here it is at most 6 connections, or 6 requests
+/// without an answer.
+fn be_patient(provider: Provider, options: &mut HashMap<String, String>, connect: &Connect) {
+    let prefix = match provider {
+        Provider::S3 => "aws_",
+        Provider::Gcs => "google_",
+        Provider::Azure => "azure_",
+    };
+    let mut unless_given = |key: &str, value: String| {
+        let given = [key.to_owned(), format!("{prefix}{key}")].iter().any(|name| {
+            options.keys().any(|option| option.eq_ignore_ascii_case(name))
+                || std::env::var_os(name.to_ascii_uppercase()).is_some()
+        });
+        if !given {
+            options.insert(key.to_owned(), value);
+        }
+    };
+    if let Some(time) = connect.connect_timeout {
+        // Twice within the bound, so that a lost packet does not mean that nobody is there.
+        unless_given("connect_timeout", milliseconds(time / 2));
+        // A connection that took so long is not tried again here, but by those above.
+        unless_given("client_retry_timeout", (time / 2).as_secs().max(1).to_string());
+    }
+    if let Some(time) = connect.read_timeout {
+        unless_given("read_timeout", milliseconds(time));
+        // A body may come slowly, but not for ever.
+        unless_given("timeout", milliseconds(time * 2));
+    }
+    // The least that leaves the throttle on, which slows down for storages that ask for it.
+    unless_given("lance_aimd_max_retries", "1".to_owned());
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
+
 impl Reach {
+    fn of(provider: Provider, options: HashMap<String, String>, credentials: bool) -> Reach {
+        Reach {
+            provider,
+            options,
+            credentials,
+            patience: None,
+            single_writer: false,
+            endpoint: None,
+            account: None,
+        }
+    }
+
+    /// Refuses values of options that no client can be made with.
+    pub fn check_values(&self) -> Result<()> {
+        let mut all = StorageOptions::new(self.options.clone());
+        let made = match self.provider {
+            Provider::S3 => {
+                all.with_env_s3();
+                let builder = AmazonS3Builder::new().with_bucket_name("bucket");
+                let with = |builder: AmazonS3Builder, (key, value)| builder.with_config(key, value);
+                all.as_s3_options().into_iter().fold(builder, with).build().map(drop)
+            }
+            Provider::Gcs => {
+                all.with_env_gcs();
+                let builder = GoogleCloudStorageBuilder::new().with_bucket_name("bucket");
+                let with = |builder: GoogleCloudStorageBuilder, (key, value)| builder.with_config(key, value);
+                all.as_gcs_options().into_iter().fold(builder, with).build().map(drop)
+            }
+            Provider::Azure => {
+                all.with_env_azure();
+                let account = self.account.as_deref().unwrap_or_default();
+                let builder =
+                    MicrosoftAzureBuilder::new().with_container_name("container").with_account(account);
+                let with = |builder: MicrosoftAzureBuilder, (key, value)| builder.with_config(key, value);
+                all.as_azure_options().into_iter().fold(builder, with).build().map(drop)
+            }
+        };
+        made.map_err(|cause| unusable_values(&cause, &all))
+    }
+
+    /// How the storage is reached without trying anything again, so that it is known why it could not be.
+    pub fn once(&self) -> HashMap<String, String> {
+        let mut options = self.options.clone();
+        options.retain(|name, _| !name.eq_ignore_ascii_case("client_max_retries"));
+        options.insert("client_max_retries".to_owned(), "0".to_owned());
+        options.insert("lance_aimd_max_retries".to_owned(), "0".to_owned());
+        options
+    }
+
     /// What tells this storage from others in which the same bucket has the same name.
     pub fn place(&self) -> String {
         format!(
@@ -250,4 +384,203 @@ fn check_encrypted(endpoint: Option<&str>, options: &StorageOptions) -> Result<(
 
 fn is_true(value: &str) -> bool {
     ["1", "true", "on", "yes", "y"].contains(&value.to_ascii_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::location::Location;
+    use crate::error::Status;
+
+    /// Set where nothing of the machine's environment is.
+    const ALONE: &str = "METAXY_TEST_ALONE";
+
+    /// Runs `check` in a process whose environment says nothing of storages but `variables`.
+    fn with_environment(test: &str, variables: &[(&str, &str)], check: impl Fn()) {
+        if std::env::var(ALONE).is_ok_and(|alone| alone == test) {
+            return check();
+        }
+        let name = format!("backend::native::bucket::tests::{test}");
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([name.as_str(), "--exact", "--nocapture"])
+            .env_clear()
+            .env("HOME", "/nowhere")
+            .env(ALONE, test)
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let failed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}{failed}");
+    }
+
+    fn connect(options: &[(&str, &str)]) -> Connect {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let time = Some(Duration::from_secs(10));
+        Connect {
+            storage_options: options.collect(),
+            connect_timeout: time,
+            read_timeout: time,
+            ..Connect::default()
+        }
+    }
+
+    fn reach(uri: &str, options: &[(&str, &str)]) -> Result<Reach> {
+        match Location::parse(uri)? {
+            Location::Bucket(bucket) => bucket.reach(&connect(options)),
+            other => panic!("{uri} is {other:?}"),
+        }
+    }
+
+    fn refused(uri: &str, options: &[(&str, &str)]) -> Error {
+        let reached = reach(uri, options).and_then(|reach| reach.check_values());
+        let error = reached.err().unwrap_or_else(|| panic!("{uri} with {options:?} is accepted"));
+        assert_eq!(error.status(), Status::InvalidArgument, "{error:?}");
+        assert!(!format!("{error:?}").contains("S3CRET"), "{error:?}");
+        error
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_refused() {
+        with_environment("options_that_mean_nothing_are_refused", &[], || {
+            for (uri, name, advice) in [
+                ("s3://b", "aws_acess_key_id", "nearest is storage_options.aws_access_key_id"),
+                ("s3://b", "azure_storage_account_key", "one of az://"),
+                ("gs://b", "aws_secret_access_key", "one of s3://"),
+                ("az://c", "google_service_account", "one of gs://"),
+            ] {
+                let error = refused(uri, &[(name, "S3CRET")]);
+                assert!(error.message().contains(advice), "{error}");
+                assert_eq!(error.detail("option"), Some(format!("storage_options.{name}").as_str()));
+            }
+            let api_key = Connect { api_key: Some("S3CRET".into()), ..Connect::default() };
+            let Location::Bucket(bucket) = Location::parse("s3://b").unwrap() else { panic!("no bucket") };
+            let error = bucket.reach(&api_key).err().unwrap();
+            assert!(error.message().contains("api_key means nothing for s3://"), "{error}");
+        });
+    }
+
+    #[test]
+    fn values_that_cannot_be_meant_are_refused() {
+        with_environment("values_that_cannot_be_meant_are_refused", &[], || {
+            for (uri, name, value) in [
+                ("s3://b", "client_max_retries", "many"),
+                ("s3://b", "connect_timeout", "soon"),
+                ("gs://b", "timeout", "10 parsecs"),
+                ("s3://b", "aws_skip_signature", "perhaps"),
+            ] {
+                let error = refused(uri, &[(name, value)]);
+                assert!(error.message().contains(&format!("storage_options.{name}")), "{error}");
+                assert!(error.message().contains(value), "{error}");
+            }
+            let error = refused("az://c", &[("account_name", "a"), ("account_key", "S3CRET!")]);
+            assert!(error.message().contains("Invalid Access Key"), "{error}");
+        });
+    }
+
+    #[test]
+    fn azure_has_an_account() {
+        with_environment("azure_has_an_account", &[], || {
+            let error = refused("az://container/x", &[("account_key", "UzNDUkVU")]);
+            assert!(error.message().contains("storage_options.azure_storage_account_name"), "{error}");
+            assert!(error.message().contains("AZURE_STORAGE_ACCOUNT_NAME"), "{error}");
+            let reached = reach("az://container/x", &[("account_name", "one")]).unwrap();
+            assert_eq!(reached.account.as_deref(), Some("one"));
+            assert!(!reached.credentials);
+            let uri = "abfss://container@two.dfs.core.windows.net/x";
+            assert_eq!(reach(uri, &[("account_key", "UzNDUkVU")]).unwrap().account.as_deref(), Some("two"));
+        });
+    }
+
+    #[test]
+    fn the_environment_serves_where_no_option_does() {
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "S3CRET"),
+            ("AWS_ENDPOINT", "http://from.environment"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "environment"),
+            ("GOOGLE_SERVICE_ACCOUNT", "/nowhere/S.json"),
+            ("AWS_CONNECT_TIMEOUT", "3s"),
+        ];
+        with_environment("the_environment_serves_where_no_option_does", &variables, || {
+            let error = refused("s3://b", &[]);
+            assert!(error.message().contains("http://from.environment"), "{error}");
+            assert!(error.message().contains("storage_options.allow_http=true"), "{error}");
+            let reached = reach("s3://b", &[("allow_http", "true")]).unwrap();
+            assert!(reached.credentials);
+            assert_eq!(reached.endpoint.as_deref(), Some("http://from.environment"));
+            assert_eq!(reached.options.get("connect_timeout"), None);
+            let reached = reach("s3://b", &[("aws_endpoint", "https://given")]).unwrap();
+            assert_eq!(reached.endpoint.as_deref(), Some("https://given"));
+            assert_eq!(reach("az://c", &[]).unwrap().account.as_deref(), Some("environment"));
+            let error = refused("gs://b", &[]);
+            assert!(error.message().contains("/nowhere/S.json"), "{error}");
+            assert!(error.message().contains("GOOGLE_SERVICE_ACCOUNT"), "{error}");
+        });
+    }
+
+    #[test]
+    fn endpoints_are_encrypted_unless_that_is_allowed() {
+        with_environment("endpoints_are_encrypted_unless_that_is_allowed", &[], || {
+            for (uri, option) in
+                [("s3://b", "aws_endpoint"), ("gs://b", "google_base_url"), ("az://c", "azure_endpoint")]
+            {
+                let account = ("account_name", "a");
+                let mut options = vec![(option, "http://u:S3CRET@h:1")];
+                options.extend(uri.starts_with("az").then_some(account));
+                let error = refused(uri, &options);
+                assert!(error.message().contains("storage_options.allow_http=true"), "{error}");
+                options.push(("allow_http", "true"));
+                assert!(reach(uri, &options).and_then(|reach| reach.check_values()).is_ok());
+            }
+        });
+    }
+
+    #[test]
+    fn service_accounts_are_read_before_they_are_needed() {
+        with_environment("service_accounts_are_read_before_they_are_needed", &[], || {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("account.json");
+            let path = file.to_str().unwrap();
+            let with_text = |text: &str| {
+                std::fs::write(&file, text).unwrap();
+                refused("gs://b", &[("google_service_account", path)])
+            };
+            let error = refused("gs://b", &[("google_service_account", path)]);
+            assert!(error.message().contains("cannot be read"), "{error}");
+            assert!(error.message().contains(path), "{error}");
+            assert!(with_text("S3CRET").message().contains("not a JSON object"));
+            assert!(with_text("[\"S3CRET\"]").message().contains("not a JSON object"));
+            assert!(with_text("{\"private_key\": \"S3CRET\"}").message().contains("missing field"));
+            let wrong =
+                "{\"private_key\": [\"S3CRET\"], \"private_key_id\": \"S3CRET\", \"client_email\": \"x\"}";
+            assert!(with_text(wrong).message().contains("damaged"));
+            let error = refused("gs://b", &[("google_service_account_key", path)]);
+            assert!(error.message().contains("not the path"), "{error}");
+        });
+    }
+
+    #[test]
+    fn everything_ends_unless_somebody_wants_it_otherwise() {
+        with_environment("everything_ends_unless_somebody_wants_it_otherwise", &[], || {
+            let set = |options: &[(&str, &str)], name: &str| {
+                reach("s3://b", options).unwrap().options.get(name).cloned().unwrap_or_default()
+            };
+            for (name, value) in [
+                ("connect_timeout", "5000 ms"),
+                ("client_retry_timeout", "5"),
+                ("read_timeout", "10000 ms"),
+                ("timeout", "20000 ms"),
+                ("lance_aimd_max_retries", "1"),
+            ] {
+                assert_eq!(set(&[], name), value);
+            }
+            assert_eq!(set(&[("timeout", "1s")], "timeout"), "1s");
+            assert_eq!(set(&[("timeout", "1s")], "read_timeout"), "10000 ms");
+            assert_eq!(set(&[("aws_connect_timeout", "1s")], "connect_timeout"), "");
+            let once = reach("s3://b", &[("Client_Max_Retries", "7")]).unwrap().once();
+            assert_eq!(once.get("client_max_retries").map(String::as_str), Some("0"));
+            assert_eq!(once.get("Client_Max_Retries"), None);
+        });
+    }
 }

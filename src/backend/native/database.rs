@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use lance::Error as LanceError;
 use lance::dataset::builder::DatasetBuilder;
 use lance_file::version::ConcreteFileVersion;
-use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAccessor};
+use lance_io::object_store::{ObjectStore, ObjectStoreParams};
 use lancedb::listing::ListingOptions;
 use lancedb::{Connection, Session};
 use object_store::path::Path as ObjectPath;
@@ -22,6 +22,7 @@ use super::drop::remove_leftovers_now;
 use super::durable::{self, Durability};
 use super::life::{Generation, InMemory, Life};
 use super::manifests::VERSIONS;
+use super::reach;
 use super::recover::Damage;
 use super::session;
 use super::table::Table;
@@ -97,6 +98,7 @@ impl Database {
             }
             Location::Bucket(bucket) => {
                 let reached = reach.insert(bucket.reach(connect)?);
+                reached.check_values()?;
                 (bucket.url.clone(), session::shared(cache_bytes, &reached.place())?)
             }
             Location::Server(_) => {
@@ -267,11 +269,14 @@ impl Database {
         self.reach.is_some()
     }
 
+    /// For a bucket: what it takes to reach it.
+    pub(super) fn reach(&self) -> Option<&Reach> {
+        self.reach.as_ref()
+    }
+
     /// How Lance reaches the files.
     pub(super) fn store_params(&self) -> ObjectStoreParams {
-        let options = self.reach.as_ref().map(|reach| reach.options.clone());
-        let accessor = options.map(|options| Arc::new(StorageOptionsAccessor::with_static_options(options)));
-        ObjectStoreParams { storage_options_accessor: accessor, ..ObjectStoreParams::default() }
+        reach::store_params(self.reach.as_ref().map(|reach| reach.options.clone()))
     }
 
     pub(super) fn is_writable(&self) -> bool {
@@ -300,22 +305,27 @@ impl Database {
         self.location.directory().map(|root| root.join(format!("{table}.lance")))
     }
 
+    /// The files. That of a bucket can be reached when they are first asked for; a failure is not
+    /// remembered.
     pub(super) async fn storage(&self) -> Result<&Storage> {
         self.storage
             .get_or_try_init(|| async {
-                let (store, root) = ObjectStore::from_uri_and_params(
-                    self.session.store_registry(),
-                    &self.root,
-                    &self.store_params(),
-                )
-                .await
-                .map_err(|cause| {
-                    from_lance(cause, || format!("cannot reach the files of {}", self.display))
-                        .with("store", &self.display)
-                })?;
-                Ok(Storage { store, root })
+                match &self.reach {
+                    Some(reach) => Box::pin(self.reached(reach)).await,
+                    None => self.files(&self.store_params()).await.map_err(|cause| {
+                        from_lance(cause, || format!("cannot reach the files of {}", self.display))
+                            .with("store", &self.display)
+                    }),
+                }
             })
             .await
+    }
+
+    /// The files as they are reached by `params`.
+    pub(super) async fn files(&self, params: &ObjectStoreParams) -> lance_core::Result<Storage> {
+        let registry = self.session.store_registry();
+        let (store, root) = ObjectStore::from_uri_and_params(registry, &self.root, params).await?;
+        Ok(Storage { store, root })
     }
 
     pub(super) async fn connection(&self) -> Result<&Connection> {

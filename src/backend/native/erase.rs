@@ -15,6 +15,7 @@ use super::table::Table;
 use crate::backend::failure::is_conflict;
 use crate::backend::work::Erased;
 use crate::error::{Error, Result, Status};
+use crate::redact::presentable;
 
 /// Where a table keeps the lists of its deleted rows.
 pub(super) const DELETIONS: &str = "_deletions";
@@ -90,10 +91,12 @@ impl Database {
             Error::new(
                 Status::Unavailable,
                 format!(
-                    "it is not known whether rows were {changed} the table {} of {}: the commit was answered with {cause}, and \
-                     looking for it failed with {error}",
+                    "it is not known whether rows were {changed} the table {} of {}: the commit was answered with {}, and \
+                     looking for it failed with {}",
                     table.name(),
-                    self.display()
+                    self.display(),
+                    presentable(&cause.to_string()),
+                    presentable(&error.to_string())
                 ),
             )
             .caused_by(error)

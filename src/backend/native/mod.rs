@@ -11,6 +11,7 @@ mod manifests;
 mod pin;
 mod presence;
 mod prune;
+mod reach;
 mod recover;
 mod scan;
 mod session;
@@ -18,6 +19,7 @@ mod stage;
 mod statistics;
 mod table;
 mod table_lock;
+mod writers;
 
 pub use database::Database;
 pub use durable::Durability;

@@ -47,6 +47,7 @@ use super::table_lock::{Access, Claim, DirectoryLock, TableLock};
 use crate::backend::evolve::{missing_fields, untyped_fields};
 use crate::backend::failure::{from_io, from_lance, is_conflict};
 use crate::error::{Error, Result, Status};
+use crate::redact::presentable;
 
 /// How often a commit is tried again when other writers are in the way; LanceDB itself tries some
 /// twenty times before each of these counts.
@@ -262,9 +263,10 @@ impl Database {
                     Status::Unavailable,
                     format!(
                         "it is not known whether the rows were added to the table {} of {}: the commit was answered \
-                         with {cause}, and looking for them failed with {error}; read before writing them again",
+                         with {}, and looking for them failed with {error}; read before writing them again",
                         staged.table,
-                        self.display()
+                        self.display(),
+                        presentable(&cause.to_string())
                     ),
                 )
                 .caused_by(cause)
