@@ -199,9 +199,9 @@ static char *version_of(const MetaxyStore *store, const char *feature) {
     GIVES(METAXY_OK, metaxy_store_features(store, NULL, &stream, &error));
     char *all = text_of(&stream, "feature feature_version"), *version = NULL;
     for (char *line = strtok(all, "\n"); line; line = strtok(NULL, "\n")) {
-        char *end = strchr(line, '|');
-        *end = 0;
-        if (!strcmp(line, feature)) version = table_copy(end + 1);
+        char *end = line + strcspn(line, "|");
+        if (*end) *end++ = 0;
+        if (!strcmp(line, feature)) version = table_copy(end);
     }
     free(all);
     return version;
@@ -1044,6 +1044,8 @@ int main(int argc, char **argv) {
         printf("%s %s (%.1f s)\n", check_failed ? "failed" : "ok", topics[i].name, seconds);
         fflush(stdout);
         failed |= check_failed;
+        /* There is no storage to try the others on. */
+        if (failed && i == 0) break;
     }
     return done() || failed;
 }
