@@ -25,8 +25,11 @@ use crate::log::{self, Level};
 /// with it ends as the tables that LanceDB lists do.
 const DROPPED: &str = ".lance.dropped-";
 
-/// How often a drop is tried again because others dropped the table at the same time.
-const ATTEMPTS: u32 = 20;
+/// How often a drop is tried again because others changed the table at the same time, and how often Lance
+/// does so each time: it waits twice as long after each, so that many of them take long where others write
+/// all the time.
+const ATTEMPTS: u32 = 50;
+const RETRIES: u32 = 3;
 
 impl Database {
     /// Drops `table`, unless there is none: then the answer is false. It waits for the commits that
@@ -93,9 +96,10 @@ impl Database {
             };
             let transaction = Transaction::new(dataset.version().version, operation, None);
             // Rows that others add meanwhile are dropped, too.
-            match Box::pin(CommitBuilder::new(dataset).execute(transaction)).await {
+            let commit = CommitBuilder::new(dataset).with_max_retries(RETRIES);
+            match Box::pin(commit.execute(transaction)).await {
                 Ok(_) => return Ok(true),
-                // Others dropped it, or made it anew.
+                // Others dropped it, made it anew, or were faster too often.
                 Err(cause) if is_conflict(&cause) && tries < ATTEMPTS => tries += 1,
                 Err(cause) => return Err(self.undropped(table, |what| from_lance(cause, || what))),
             }
