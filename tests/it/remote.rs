@@ -438,6 +438,39 @@ fn an_answer_that_is_lost_neither_loses_rows_nor_doubles_them() {
 }
 
 #[test]
+fn writers_at_once_keep_every_row_once_while_answers_are_lost() {
+    const WRITES: usize = 6;
+    let proxy = Proxy::start();
+    let uri = proxy.uri("crowd");
+    let losing: Vec<Value> = ["lose_reply", "reset", "lost_status", "status"]
+        .iter()
+        .enumerate()
+        .map(|(after, fault)| json!({"match": {"path": "/insert/"}, "fault": fault, "times": 1, "after": 3 * after + 1}))
+        .collect();
+    proxy.control("POST", "/faults", &json!(losing));
+    std::thread::scope(|threads| {
+        for writer in 0..4 {
+            let store = opened(&uri, &[]);
+            threads.spawn(move || {
+                for number in 0..WRITES {
+                    let id = format!("{writer}-{number}");
+                    while let Err(error) = put(&store, &[&id]) {
+                        assert!(error.is_retryable(), "{error}");
+                    }
+                }
+            });
+        }
+    });
+    let every = ReadRequest { sample_history: true, ..ReadRequest::default() };
+    let found = column(&read(&remote("crowd"), FEATURE, &every).unwrap(), "id");
+    let expected: Vec<String> =
+        (0..4).flat_map(|writer| (0..WRITES).map(move |number| format!("{writer}-{number}"))).collect();
+    assert_eq!(found, expected);
+    let faults = proxy.control("GET", "/faults", &Value::Null);
+    assert!(faults.as_array().unwrap().iter().all(|fault| fault["applied"] == json!(1)), "{faults}");
+}
+
+#[test]
 fn what_keeps_a_server_from_answering_is_told_apart() {
     let key = said(server(), "key");
     let there = uri("errors");
