@@ -904,7 +904,8 @@ MetaxyStatus metaxy_store_has(const MetaxyStore *store,
  * - `system` (bool): whether it is a table of Metaxy itself;
  * - `rows` (uint64): the rows that are not physically deleted, older ones and tombstones among them;
  * - `feature_versions` (large list of large text, sorted): the versions of the feature that the rows have;
- * - `fragments`, `bytes` (uint64): the fragments of the newest version, and the size of its data files;
+ * - `fragments`, `bytes` (uint64): the fragments of the newest version, and the size of its data files, as far as a
+ *   server that keeps the table tells;
  * - `version` (uint64): the newest version, as Lance counts them;
  * - `hash_algorithm`, `hash_truncation_length` (large text): what the table records, else what its rows tell, as the
  *   options `hash.algorithm` and `hash.truncation_length` spell it: a length may be `none`;

@@ -10,18 +10,21 @@ use futures::stream::BoxStream;
 use super::connect::Connect;
 use super::location::Location;
 use super::native::{self, Durability};
+use super::remote;
 use super::staged::Staged;
 use super::table::Table;
 use super::work::{Compacted, Erased, Extent, Mode, Pruned, Retention};
-use crate::error::Result;
+use crate::error::{Error, Result, Status};
 
 /// A LanceDB database, connected on first use.
 pub enum Database {
     Native(native::Database),
+    /// Of a server.
+    Remote(remote::Database),
 }
 
-/// Held by the one who maintains a table.
-pub struct Maintaining(#[expect(dead_code, reason = "held, not used")] native::Maintaining);
+/// Held by the one who maintains a table; of a server's table by nobody, who maintains it by itself.
+pub struct Maintaining(#[expect(dead_code, reason = "held, not used")] Option<native::Maintaining>);
 
 impl Database {
     pub fn new(
@@ -32,18 +35,26 @@ impl Database {
         mode: Mode,
         durability: Durability,
     ) -> Result<Database> {
-        native::Database::new(location, connect, display, cache_bytes, mode, durability).map(Database::Native)
+        match location {
+            Location::Server(server) => {
+                remote::Database::new(server, connect, display, durability).map(Database::Remote)
+            }
+            location => native::Database::new(location, connect, display, cache_bytes, mode, durability)
+                .map(Database::Native),
+        }
     }
 
     pub fn display(&self) -> &str {
         match self {
             Database::Native(database) => database.display(),
+            Database::Remote(database) => database.display(),
         }
     }
 
     pub fn location(&self) -> &Location {
         match self {
             Database::Native(database) => database.location(),
+            Database::Remote(database) => database.location(),
         }
     }
 
@@ -51,6 +62,7 @@ impl Database {
     pub async fn tables(&self) -> Result<Vec<String>> {
         match self {
             Database::Native(database) => database.tables().await,
+            Database::Remote(database) => Box::pin(database.tables()).await,
         }
     }
 
@@ -58,6 +70,7 @@ impl Database {
     pub async fn has(&self, table: &str) -> Result<bool> {
         match self {
             Database::Native(database) => database.has(table).await,
+            Database::Remote(database) => Box::pin(database.has(table)).await,
         }
     }
 
@@ -67,6 +80,7 @@ impl Database {
     pub async fn open(&self, table: &str) -> Result<Option<Table>> {
         match self {
             Database::Native(database) => Ok(database.open(table).await?.map(Table::Native)),
+            Database::Remote(database) => Ok(Box::pin(database.open(table)).await?.map(Table::Remote)),
         }
     }
 
@@ -74,6 +88,7 @@ impl Database {
     pub fn check_appendable(&self, table: &Table) -> Result<()> {
         match (self, table) {
             (Database::Native(database), Table::Native(table)) => database.check_appendable(table),
+            _ => Ok(()),
         }
     }
 
@@ -89,6 +104,7 @@ impl Database {
             Database::Native(database) => {
                 Box::pin(database.stage(table, schema, stream)).await.map(Staged::Native)
             }
+            Database::Remote(database) => database.stage(table, schema, stream).await.map(Staged::Remote),
         }
     }
 
@@ -100,6 +116,8 @@ impl Database {
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         match (self, staged) {
             (Database::Native(database), Staged::Native(staged)) => database.staged_rows(staged, rows).await,
+            (Database::Remote(database), Staged::Remote(staged)) => database.staged_rows(staged, rows).await,
+            _ => Err(of_another()),
         }
     }
 
@@ -118,6 +136,10 @@ impl Database {
             (Database::Native(database), Staged::Native(staged)) => {
                 Box::pin(database.publish(staged, proceed, accept)).await
             }
+            (Database::Remote(database), Staged::Remote(staged)) => {
+                Box::pin(database.publish(staged, proceed, accept)).await
+            }
+            _ => Err(of_another()),
         }
     }
 
@@ -125,6 +147,8 @@ impl Database {
     pub async fn discard(&self, staged: &Staged) {
         match (self, staged) {
             (Database::Native(database), Staged::Native(staged)) => database.discard(staged).await,
+            // Their file goes with them.
+            _ => {}
         }
     }
 
@@ -132,16 +156,22 @@ impl Database {
     pub fn remove_empty_directories(&self, table: &str) {
         match self {
             Database::Native(database) => database.remove_empty_directories(table),
+            Database::Remote(_) => {}
         }
     }
 
     /// Removes the rows of `table` at `addresses` (see [`super::Scan::ADDRESS`]), all of them or
-    /// none. Rows that others append meanwhile are no obstacle.
+    /// none, except on a server, which removes them some hundreds at a time: on failure there, some may be
+    /// gone. Rows that others append meanwhile are no obstacle.
     pub async fn delete_rows(&self, table: &Table, addresses: Vec<u64>) -> Result<Erased> {
         match (self, table) {
             (Database::Native(database), Table::Native(table)) => {
                 Box::pin(database.delete_rows(table, addresses)).await
             }
+            (Database::Remote(database), Table::Remote(table)) => {
+                Box::pin(database.delete_rows(table, addresses)).await
+            }
+            _ => Err(of_another()),
         }
     }
 
@@ -150,20 +180,25 @@ impl Database {
     pub async fn drop_table(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<bool> {
         match self {
             Database::Native(database) => Box::pin(database.drop_table(table, proceed)).await,
+            Database::Remote(database) => Box::pin(database.drop_table(table, proceed)).await,
         }
     }
 
     /// The right to maintain `table`, or nothing while another process has it.
     pub fn try_maintain(&self, table: &str) -> Option<Maintaining> {
         match self {
-            Database::Native(database) => database.try_maintain(table).map(Maintaining),
+            Database::Native(database) => database.try_maintain(table).map(|right| Maintaining(Some(right))),
+            Database::Remote(_) => Some(Maintaining(None)),
         }
     }
 
     /// Waits for the right to maintain `table`, as long as `proceed` allows.
     pub async fn maintain(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<Maintaining> {
         match self {
-            Database::Native(database) => database.maintain(table, proceed).await.map(Maintaining),
+            Database::Native(database) => {
+                database.maintain(table, proceed).await.map(|right| Maintaining(Some(right)))
+            }
+            Database::Remote(_) => Ok(Maintaining(None)),
         }
     }
 
@@ -178,6 +213,7 @@ impl Database {
     ) -> Result<Option<Compacted>> {
         match self {
             Database::Native(database) => Box::pin(database.compact(table, extent, proceed)).await,
+            Database::Remote(database) => Err(database.unmaintained("compacted", table)),
         }
     }
 
@@ -185,6 +221,7 @@ impl Database {
     pub async fn tail_fragments(&self, table: &str) -> Result<usize> {
         match self {
             Database::Native(database) => database.tail_fragments(table).await,
+            Database::Remote(_) => Ok(0),
         }
     }
 
@@ -198,6 +235,11 @@ impl Database {
     ) -> Result<Option<Pruned>> {
         match self {
             Database::Native(database) => Box::pin(database.prune(table, retention, proceed)).await,
+            Database::Remote(database) => Err(database.unmaintained("pruned", table)),
         }
     }
+}
+
+fn of_another() -> Error {
+    Error::new(Status::Internal, "a table or its rows belong to another database")
 }

@@ -47,6 +47,8 @@ pub struct Server {
     pub database: String,
     /// Where the server is, without a slash at the end; LanceDB Cloud if absent.
     pub url: Option<String>,
+    /// The part of LanceDB Cloud; absent as long as only the URI was looked at, and for other servers.
+    pub region: Option<String>,
 }
 
 /// How a location may begin, for messages.
@@ -95,6 +97,7 @@ impl Location {
     pub fn reached_by(self, connect: &Connect) -> Result<Location> {
         Ok(match self {
             Location::Bucket(bucket) => Location::Bucket(bucket.in_storage(connect)?),
+            Location::Server(server) => Location::Server(server.in_place(connect)?),
             other => other,
         })
     }
@@ -118,7 +121,7 @@ impl Location {
             Location::Memory => "memory://".to_owned(),
             Location::Bucket(bucket) => bucket.url.clone(),
             Location::Server(Server { url: Some(url), .. }) => url.clone(),
-            Location::Server(Server { database, url: None }) => format!("db://{database}"),
+            Location::Server(Server { database, url: None, .. }) => format!("db://{database}"),
             Location::Directory(path) => match (path.to_str(), Url::from_file_path(path)) {
                 (Some(path), _) if !path.contains("://") => path.to_owned(),
                 (_, Ok(url)) => url.to_string(),
@@ -184,7 +187,7 @@ fn cloud(uri: &str, database: &str) -> Result<Location> {
                        digits, -, _ and .";
         return Err(unusable(uri, problem));
     }
-    Ok(Location::Server(Server { database: database.to_owned(), url: None }))
+    Ok(Location::Server(Server { database: database.to_owned(), url: None, region: None }))
 }
 
 fn server(uri: &str) -> Result<Location> {
@@ -194,7 +197,7 @@ fn server(uri: &str) -> Result<Location> {
     }
     let segments = url.path_segments().into_iter().flatten();
     let database = segments.filter(|segment| !segment.is_empty()).next_back().unwrap_or_default().to_owned();
-    Ok(Location::Server(Server { database, url: Some(without_slash(&url)) }))
+    Ok(Location::Server(Server { database, url: Some(without_slash(&url)), region: None }))
 }
 
 /// A URL without anything in it that is not a place.
@@ -390,7 +393,7 @@ mod tests {
             ("https://host:8443", "", Some("https://host:8443")),
         ] {
             let (database, url) = (database.to_owned(), url.map(str::to_owned));
-            assert_eq!(parse(uri), Location::Server(Server { database, url }), "{uri}");
+            assert_eq!(parse(uri), Location::Server(Server { database, url, region: None }), "{uri}");
             assert_eq!(parse(&parse(uri).uri()), parse(uri), "{uri}");
         }
     }

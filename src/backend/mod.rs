@@ -2,14 +2,17 @@
 //!
 //! The only room that names lancedb and lance. It knows nothing of features or versions: it opens,
 //! scans, stages and publishes tables, and turns LanceDB's failures into ours. What is here is the same
-//! for every storage; `native` keeps tables as files, which this library reads and writes itself.
+//! for every storage; `native` keeps tables as files, which this library reads and writes itself, and `remote`
+//! asks a server that keeps them.
 
 mod column;
 mod connect;
 mod database;
+mod evolve;
 mod failure;
 mod location;
 mod native;
+mod remote;
 mod scan;
 mod staged;
 mod table;

@@ -4,8 +4,8 @@ use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Expr;
 use futures::stream::BoxStream;
 
-use super::native;
 use super::table::Table;
+use super::{native, remote};
 use crate::error::Result;
 
 /// Rows per batch that a scan gives when it is not told. LanceDB's own default of 1024 makes scans
@@ -69,6 +69,7 @@ impl Scan {
     pub async fn stream(self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         match self.table {
             Table::Native(table) => native::Scan::new(table, self.query).stream().await,
+            Table::Remote(table) => remote::Scan::new(table, self.query).stream().await,
         }
     }
 
@@ -76,6 +77,7 @@ impl Scan {
     pub async fn rows(self, addresses: Vec<u64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         match self.table {
             Table::Native(table) => native::Scan::new(table, self.query).rows(addresses).await,
+            Table::Remote(table) => remote::Scan::new(table, self.query).rows(addresses).await,
         }
     }
 
@@ -85,6 +87,9 @@ impl Scan {
             Table::Native(table) => {
                 native::Scan::new(table.clone(), self.query.clone()).prefers_take(count).await
             }
+            Table::Remote(table) => {
+                remote::Scan::new(table.clone(), self.query.clone()).prefers_take(count).await
+            }
         }
     }
 
@@ -92,6 +97,7 @@ impl Scan {
     pub fn take(self, addresses: Vec<u64>) -> BoxStream<'static, Result<RecordBatch>> {
         match self.table {
             Table::Native(table) => native::Scan::new(table, self.query).take(addresses),
+            Table::Remote(table) => remote::Scan::new(table, self.query).take(addresses),
         }
     }
 }

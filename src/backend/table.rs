@@ -2,21 +2,23 @@
 
 use arrow::datatypes::SchemaRef;
 
-use super::native;
 use super::scan::Scan;
 use super::work::Statistics;
+use super::{native, remote};
 use crate::error::Result;
 
 /// A table as it was when it was opened; later writes do not show.
 #[derive(Clone)]
 pub enum Table {
     Native(native::Table),
+    Remote(remote::Table),
 }
 
 impl Table {
     pub fn name(&self) -> &str {
         match self {
             Table::Native(table) => table.name(),
+            Table::Remote(table) => table.name(),
         }
     }
 
@@ -24,6 +26,7 @@ impl Table {
     pub fn identity(&self) -> (u64, u64, u128) {
         match self {
             Table::Native(table) => table.identity(),
+            Table::Remote(table) => table.identity(),
         }
     }
 
@@ -31,6 +34,7 @@ impl Table {
     pub fn version(&self) -> u64 {
         match self {
             Table::Native(table) => table.version(),
+            Table::Remote(table) => table.version(),
         }
     }
 
@@ -38,6 +42,7 @@ impl Table {
     pub fn schema(&self) -> SchemaRef {
         match self {
             Table::Native(table) => table.schema(),
+            Table::Remote(table) => table.schema(),
         }
     }
 
@@ -45,6 +50,7 @@ impl Table {
     pub async fn rows(&self) -> Result<usize> {
         match self {
             Table::Native(table) => table.rows().await,
+            Table::Remote(table) => table.rows().await,
         }
     }
 
@@ -52,6 +58,7 @@ impl Table {
     pub async fn statistics(&self) -> Result<Statistics> {
         match self {
             Table::Native(table) => table.statistics().await,
+            Table::Remote(table) => table.statistics().await,
         }
     }
 

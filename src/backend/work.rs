@@ -19,8 +19,9 @@ pub enum Erased {
     /// They are gone since this version; with no rows to remove, the version is the one that was
     /// looked at.
     Done { version: u64 },
-    /// Nothing was removed: another writer moved or removed some of the rows first, or dropped the
-    /// table. Look for them in the newest version, and try again.
+    /// Another writer moved or removed some of the rows first, or dropped the table. Nothing was
+    /// removed, or, from a server's table, maybe some of the others. Look for them in the newest version,
+    /// and try again.
     Overtaken,
 }
 
@@ -70,7 +71,8 @@ pub struct Statistics {
     pub committed_at: Option<i64>,
     /// Rows that are not physically deleted.
     pub rows: u64,
-    pub fragments: u64,
+    /// Unknown where a server does not tell.
+    pub fragments: Option<u64>,
     /// The size of its data files; unknown if one of them lies where another table keeps it.
     pub bytes: Option<u64>,
 }

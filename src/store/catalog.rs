@@ -203,7 +203,7 @@ fn batch(entries: &[Entry]) -> Result<RecordBatch> {
         ("system", flag(&|entry| entry.table.starts_with(SYSTEM_TABLE_PREFIX))),
         ("rows", number(&|statistics| Some(statistics.rows))),
         ("feature_versions", Arc::new(feature_versions.finish())),
-        ("fragments", number(&|statistics| Some(statistics.fragments))),
+        ("fragments", number(&|statistics| statistics.fragments)),
         ("bytes", number(&|statistics| statistics.bytes)),
         ("version", number(&|statistics| Some(statistics.version))),
         ("hash_algorithm", text(&|entry| entry.algorithm.map(str::to_owned))),

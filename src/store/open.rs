@@ -8,7 +8,9 @@ use super::connect::connect;
 use super::context::Call;
 use super::define::Features;
 use super::maintain::Upkeep;
-use super::options::{CACHE_BYTES, DURABILITY, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT};
+use super::options::{
+    CACHE_BYTES, COMPACT_AFTER_WRITES, DURABILITY, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT,
+};
 use super::runtime::Runtime;
 use super::settings::Settings;
 use crate::backend::{Database, Durability, Location, Mode, mask};
@@ -93,6 +95,13 @@ impl Store {
         let chain = Chain::new(fallbacks, options)?;
         chain.check(&display, &location, settings.known_so_far())?;
         let upkeep = Upkeep::from_options(options)?;
+        if upkeep.is_some() && matches!(location, Location::Server(_)) {
+            return Err(Error::invalid(format!(
+                "{display} is on a server, whose tables are not compacted from here: LanceDB Cloud does that by itself, and a \
+                 server of one's own is maintained by who runs it; leave {COMPACT_AFTER_WRITES} out"
+            ))
+            .with("option", COMPACT_AFTER_WRITES));
+        }
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
         let database = Database::new(location, &connect, &display, cache_bytes, mode, durability)?;

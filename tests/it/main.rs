@@ -20,6 +20,7 @@ mod read;
 mod readme;
 mod recover;
 mod refusals;
+mod remote;
 mod servers;
 mod storage_docs;
 mod support;

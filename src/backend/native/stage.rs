@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::datatypes::{DataType, Fields, Schema};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -44,6 +44,7 @@ use super::maintain::{TRANSACTIONS, Unmaintained};
 use super::session;
 use super::table::Table;
 use super::table_lock::{Access, Claim, DirectoryLock, TableLock};
+use crate::backend::evolve::{missing_fields, untyped_fields};
 use crate::backend::failure::{from_io, from_lance, is_conflict};
 use crate::error::{Error, Result, Status};
 
@@ -673,37 +674,4 @@ fn paths(fields: &[LanceField]) -> Vec<(String, &LanceField)> {
         }
     }
     all
-}
-
-/// The columns that have no type in `present` but one in `wanted`.
-fn untyped_fields<'a>(wanted: &'a Fields, present: &Fields) -> Vec<&'a str> {
-    wanted
-        .iter()
-        .filter(|field| field.data_type() != &DataType::Null)
-        .filter(|field| {
-            present.iter().any(|other| other.name() == field.name() && other.data_type() == &DataType::Null)
-        })
-        .map(|field| field.name().as_str())
-        .collect()
-}
-
-/// The part of `wanted` that `present` lacks: whole columns, or structs with only the new members.
-fn missing_fields(wanted: &Fields, present: &Fields) -> Vec<Field> {
-    let mut missing = Vec::new();
-    for field in wanted {
-        match present.iter().find(|other| other.name() == field.name()) {
-            None => missing.push(field.as_ref().clone()),
-            Some(other) => {
-                if let (DataType::Struct(wanted), DataType::Struct(present)) =
-                    (field.data_type(), other.data_type())
-                {
-                    let members = missing_fields(wanted, present);
-                    if !members.is_empty() {
-                        missing.push(field.as_ref().clone().with_data_type(DataType::Struct(members.into())));
-                    }
-                }
-            }
-        }
-    }
-    missing
 }

@@ -18,7 +18,7 @@ impl Table {
             version: manifest.version,
             committed_at,
             rows: self.rows().await? as u64,
-            fragments: manifest.fragments.len() as u64,
+            fragments: Some(manifest.fragments.len() as u64),
             bytes: self.bytes().await?,
         })
     }
