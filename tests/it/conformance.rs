@@ -24,6 +24,14 @@ impl Place {
         Place { uri: server.uri(database), options: server.options(), remote: false }
     }
 
+    /// A database behind the shared server of LanceDB's remote protocol.
+    fn remote(uri: &str, name: &str, value: &str) -> Place {
+        let key = Server::shared("lancedb_remote").report()["key"].as_str().expect("a key");
+        let options = [("api_key", key), (name, value)];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Place { uri: uri.to_owned(), options: options.into(), remote: true }
+    }
+
     fn local(uri: &str) -> Place {
         Place { uri: uri.to_owned(), options: Vec::new(), remote: false }
     }
@@ -91,6 +99,18 @@ fn gcs_conforms() {
 #[test]
 fn azure_conforms() {
     conforms(&Place::on("azurite", "conformance"));
+}
+
+#[test]
+fn a_server_conforms() {
+    let endpoint = Server::shared("lancedb_remote").endpoint();
+    conforms(&Place::remote(endpoint, "database", "conformance"));
+}
+
+#[test]
+fn lancedb_cloud_conforms() {
+    let endpoint = Server::shared("lancedb_remote").endpoint();
+    conforms(&Place::remote("db://cloud", "host_override", endpoint));
 }
 
 /// Several processes write, compact, read, drop and are killed at once; every acknowledged row is there, once.
