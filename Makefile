@@ -17,7 +17,7 @@ ROWS ?= 1000000
 STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
-.PHONY: help demo test kill-test bench build release header fmt lint clean rust build-tools \
+.PHONY: help demo test test-storage kill-test bench build release header fmt lint clean rust build-tools \
     test-tools test-programs python-tools azurite minio
 
 help: ## show this list
@@ -33,6 +33,10 @@ demo: build ## build, then run examples/c/quickstart.c on build/demo
 
 test: build test-tools ## every test; installs the tools they need
 	cargo test
+
+test-storage: build test-tools ## only what every storage must do, on each of them; servers on this machine
+	cargo test --test it conformance::
+	cargo test --test it interop::both_use_one_bucket
 
 kill-test: build test-tools ## kill a thousand writers, one at a time and three at a time
 	METAXY_KILLS=$(KILLS) cargo test --test it -- --nocapture processes::what_killed

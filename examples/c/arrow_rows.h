@@ -140,7 +140,7 @@ static void arrow_rows_release(struct ArrowArrayStream *stream) {
 }
 
 /* Copies `count` columns of `rows` values each into a stream that owns the copies. */
-static struct ArrowArrayStream arrow_rows(const ArrowColumn *columns, int64_t count, int64_t rows) {
+static inline struct ArrowArrayStream arrow_rows(const ArrowColumn *columns, int64_t count, int64_t rows) {
     const ArrowColumn table = {.name = "", .members = columns, .count = count};
     ArrowRows *owned = arrow_alloc(1, sizeof *owned);
     arrow_make_schema(&table, &owned->schema);

@@ -1,9 +1,11 @@
 /*
  * Processes that use one feature at once, and processes that are killed while they do.
  *
- *     processes kill DIRECTORY KILLS WRITERS SEED
- *     processes together DIRECTORY APPENDERS WRITES
- *     processes drop DIRECTORY WRITERS DROPS
+ *     processes kill URI KILLS WRITERS SEED [option=value ...]
+ *     processes together URI APPENDERS WRITES [option=value ...]
+ *     processes drop URI WRITERS DROPS [option=value ...]
+ *
+ * The options are those of metaxy_store_open.
  *
  * `kill` starts writers, WRITERS at a time, and kills each with SIGKILL at a random moment, KILLS times in all; now and
  * then something else that changes the table is started and killed too. After each time the store opens, each
@@ -12,10 +14,10 @@
  * `together` lets APPENDERS processes write while one more compacts and another one reads; at the end everything is
  * there, once.
  *
- * `drop` drops the feature again and again while WRITERS processes write to it and one more reads: no write is there in
- * part, and each that begins after the last drop is there.
+ * `drop` drops the feature again and again, as another process does, while WRITERS processes write to it and one more
+ * reads: no write is there in part, and each that begins after the last drop is there.
  *
- * All start this program again for each process: processes write|strive|read|glimpse|compact DIRECTORY ...
+ * All start this program again for each process: processes write|strive|read|glimpse|compact|discard URI ...
  */
 #define _POSIX_C_SOURCE 200809L
 #include "sample.h"
@@ -34,17 +36,27 @@ enum { ROWS = 4, MOST_WRITES = 4096, WHOLE = (1 << ROWS) - 1, KILLS_PER_STORE = 
 
 static const char *self;
 
+/* Options for opening the store, each `name=value`, as they are given to all processes. */
+static char **given;
+static int given_count;
+
 static void fail(const char *what) {
     fprintf(stderr, "%s%s%s\n", what, error ? ": " : "", error ? metaxy_error_message(error) : "");
     exit(1);
 }
 
-static MetaxyStore *open_store(const char *directory, const char *mode) {
+static MetaxyStore *open_store(const char *uri, const char *mode) {
     MetaxyOptions *options = NULL;
     MetaxyStore *store = NULL;
     GIVES(METAXY_OK, metaxy_options_new(&options, &error));
     GIVES(METAXY_OK, metaxy_options_set(options, "mode", mode, &error));
-    GIVES(METAXY_OK, metaxy_store_open(directory, options, NULL, &store, &error));
+    for (int i = 0; i < given_count; i++) {
+        char name[128];
+        size_t length = strcspn(given[i], "=");
+        snprintf(name, sizeof name, "%.*s", (int)length, given[i]);
+        GIVES(METAXY_OK, metaxy_options_set(options, name, given[i] + length + (given[i][length] == '='), &error));
+    }
+    GIVES(METAXY_OK, metaxy_store_open(uri, options, NULL, &store, &error));
     metaxy_options_free(options);
     if (store) sample_define(store);
     if (check_failed) fail("the store does not open");
@@ -87,8 +99,8 @@ static int is_told(int milliseconds) {
 }
 
 /* Writes, and says so after each write; 0 writes are as many as there are until it is killed. */
-static int write_all(const char *directory, int writer, int writes) {
-    MetaxyStore *store = open_store(directory, "write");
+static int write_all(const char *uri, int writer, int writes) {
+    MetaxyStore *store = open_store(uri, "write");
     for (int number = 0; number < (writes ? writes : MOST_WRITES); number++) {
         if (write_rows(store, writer, number) != METAXY_OK) fail("a write failed");
         acknowledge(number);
@@ -98,8 +110,8 @@ static int write_all(const char *directory, int writer, int writes) {
 }
 
 /* Writes although the feature is being dropped, until it is told that it is not any more; then some more. */
-static int strive(const char *directory, int writer, int writes) {
-    MetaxyStore *store = open_store(directory, "write");
+static int strive(const char *uri, int writer, int writes) {
+    MetaxyStore *store = open_store(uri, "write");
     for (int number = 0, left = -1; number < MOST_WRITES && left != 0; number++) {
         if (left < 0 && is_told(0)) left = writes;
         MetaxyStatus status = write_rows(store, writer, number);
@@ -131,8 +143,8 @@ static void see(Seen *seen, const char *id, int length) {
 
 /* Every row of the feature, superseded ones too, so that one written twice would show; 0 without a table, -1 if that was
  * dropped meanwhile. */
-static int64_t look(const char *directory, const char *mode, Seen *seen) {
-    MetaxyStore *store = open_store(directory, mode);
+static int64_t look(const char *uri, const char *mode, Seen *seen) {
+    MetaxyStore *store = open_store(uri, mode);
     MetaxyReadRequest *request = NULL;
     struct ArrowArrayStream stream = {0};
     struct ArrowArray batch = {0};
@@ -175,11 +187,11 @@ static Seen nothing_seen(int writers) {
 }
 
 /* Reads until it is told to end; what is there never gets less. */
-static int read_rows(const char *directory, int writers) {
+static int read_rows(const char *uri, int writers) {
     Seen seen = nothing_seen(writers);
     int64_t before = 0;
     do {
-        int64_t now = look(directory, "read", &seen);
+        int64_t now = look(uri, "read", &seen);
         if (now < before) fail("rows are gone");
         before = now;
     } while (!is_told(1));
@@ -188,23 +200,40 @@ static int read_rows(const char *directory, int writers) {
 }
 
 /* The same where rows come and go. */
-static int glimpse(const char *directory, int writers) {
+static int glimpse(const char *uri, int writers) {
     Seen seen = nothing_seen(writers);
-    while (!is_told(1)) look(directory, "read", &seen);
+    while (!is_told(1)) look(uri, "read", &seen);
     free(seen.rows);
     return done();
 }
 
 /* Compacts until it is told to end. */
-static int compact(const char *directory) {
-    MetaxyStore *store = open_store(directory, "write");
+static int compact(const char *uri) {
+    MetaxyStore *store = open_store(uri, "write");
     do {
         struct ArrowArrayStream report = {0};
         metaxy_error_free(error);
         MetaxyStatus status = metaxy_store_compact(store, SAMPLE, NULL, NULL, &report, &error);
-        if (status != METAXY_OK && status != METAXY_NOT_FOUND && status != METAXY_CONFLICT) fail("compacting failed");
+        /* Servers do it themselves. */
+        if (status != METAXY_OK && status != METAXY_NOT_FOUND && status != METAXY_CONFLICT && status != METAXY_UNSUPPORTED)
+            fail("compacting failed");
         if (report.release) report.release(&report);
     } while (!is_told(20));
+    metaxy_store_free(store);
+    return done();
+}
+
+static void drop_once(const MetaxyStore *store, int32_t *dropped) {
+    GIVES(METAXY_OK, metaxy_store_drop(store, SAMPLE, NULL, NULL, dropped, &error));
+    if (check_failed) fail("a drop failed");
+}
+
+/* Drops until it is told to end. */
+static int discard(const char *uri) {
+    MetaxyStore *store = open_store(uri, "write");
+    int32_t dropped;
+    do drop_once(store, &dropped);
+    while (!is_told(20));
     metaxy_store_free(store);
     return done();
 }
@@ -217,14 +246,17 @@ typedef struct Child {
     int to, from;
 } Child;
 
-static Child start(const char *role, const char *directory, int number, int count) {
+static Child start(const char *role, const char *uri, int number, int count) {
     int to[2], from[2];
     char numbers[2][16];
     Child child;
     posix_spawn_file_actions_t files;
     snprintf(numbers[0], sizeof numbers[0], "%d", number);
     snprintf(numbers[1], sizeof numbers[1], "%d", count);
-    char *arguments[] = {(char *)self, (char *)role, (char *)directory, numbers[0], numbers[1], NULL};
+    char **arguments = arrow_alloc((size_t)given_count + 6, sizeof *arguments);
+    char *const first[] = {(char *)self, (char *)role, (char *)uri, numbers[0], numbers[1]};
+    memcpy(arguments, first, sizeof first);
+    for (int i = 0; i < given_count; i++) arguments[5 + i] = given[i];
     if (pipe(to) || pipe(from)) fail("no pipe");
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_adddup2(&files, to[0], STDIN_FILENO);
@@ -235,6 +267,7 @@ static Child start(const char *role, const char *directory, int number, int coun
     }
     if (posix_spawn(&child.pid, self, &files, NULL, arguments, environ) != 0) fail("no process");
     posix_spawn_file_actions_destroy(&files);
+    free(arguments);
     close(to[0]);
     close(from[1]);
     child.to = to[1];
@@ -294,21 +327,21 @@ static void check_acknowledged(const Seen *seen, unsigned char (*writes)[MOST_WR
 }
 
 static void kill_writers(const char *base, int kills, int writers) {
-    char directory[4096] = "";
+    char uri[4096] = "";
     int64_t rows = 0;
     Seen seen = nothing_seen(KILLS_PER_STORE + writers), written = nothing_seen(KILLS_PER_STORE + writers);
     Child *children = arrow_alloc((size_t)writers, sizeof *children);
     for (int killed = 0, first = 0; killed < kills; killed += writers, first += writers) {
         if (killed == 0 || first >= KILLS_PER_STORE) {
-            snprintf(directory, sizeof directory, "%s/%d", base, killed);
+            snprintf(uri, sizeof uri, "%s-%d", base, killed);
             memset(written.rows, 0, sizeof *written.rows * (size_t)written.writers);
             first = 0;
             rows = 0;
         }
         int compacting = random_below(3) == 0;
         Child compactor = {0};
-        for (int i = 0; i < writers; i++) children[i] = start("write", directory, first + i, 0);
-        if (compacting) compactor = start("compact", directory, 0, 0);
+        for (int i = 0; i < writers; i++) children[i] = start("write", uri, first + i, 0);
+        if (compacting) compactor = start("compact", uri, 0, 0);
         for (int i = 0; i < writers; i++) {
             /* Now and then while it starts. */
             if (random_below(8) != 0) acknowledged(&children[i], written.rows[first + i], 1 + (int)random_below(3));
@@ -323,7 +356,7 @@ static void kill_writers(const char *base, int kills, int writers) {
             kill(compactor.pid, SIGKILL);
             end(&compactor, 1);
         }
-        int64_t now = look(directory, "write", &seen);
+        int64_t now = look(uri, "write", &seen);
         if (now < rows) fail("rows are gone");
         rows = now;
         check_acknowledged(&seen, written.rows);
@@ -333,50 +366,51 @@ static void kill_writers(const char *base, int kills, int writers) {
     free(written.rows);
 }
 
-static void together(const char *directory, int appenders, int writes) {
+static void together(const char *uri, int appenders, int writes) {
     Seen seen = nothing_seen(appenders);
     unsigned char(*written)[MOST_WRITES] = arrow_alloc((size_t)appenders, sizeof *written);
     Child *children = arrow_alloc((size_t)appenders, sizeof *children), reader, compactor;
-    metaxy_store_free(open_store(directory, "write"));
-    for (int i = 0; i < appenders; i++) children[i] = start("write", directory, i, writes);
-    reader = start("read", directory, appenders, 0);
-    compactor = start("compact", directory, 0, 0);
+    metaxy_store_free(open_store(uri, "write"));
+    for (int i = 0; i < appenders; i++) children[i] = start("write", uri, i, writes);
+    reader = start("read", uri, appenders, 0);
+    compactor = start("compact", uri, 0, 0);
     for (int i = 0; i < appenders; i++) {
         if (acknowledged(&children[i], written[i], 0) != writes) fail("a writer gave up");
         end(&children[i], 0);
     }
     end(&reader, 0);
     end(&compactor, 0);
-    if (look(directory, "read", &seen) != (int64_t)appenders * writes * ROWS) fail("not every row is there");
+    if (look(uri, "read", &seen) != (int64_t)appenders * writes * ROWS) fail("not every row is there");
     check_acknowledged(&seen, written);
     free(children);
     free(seen.rows);
     free(written);
 }
 
-static void drop(const char *directory, int writers, int drops) {
+static void drop(const char *uri, int writers, int drops) {
     enum { MORE = 5 };
     Seen seen = nothing_seen(writers);
     unsigned char(*written)[MOST_WRITES] = arrow_alloc((size_t)writers, sizeof *written);
-    Child *children = arrow_alloc((size_t)writers, sizeof *children), reader;
-    MetaxyStore *store = open_store(directory, "write");
-    for (int i = 0; i < writers; i++) children[i] = start("strive", directory, i, MORE);
-    reader = start("glimpse", directory, writers, 0);
+    Child *children = arrow_alloc((size_t)writers, sizeof *children), reader, discarder;
+    MetaxyStore *store = open_store(uri, "write");
+    for (int i = 0; i < writers; i++) children[i] = start("strive", uri, i, MORE);
+    reader = start("glimpse", uri, writers, 0);
+    discarder = start("discard", uri, 0, 0);
     while (drops > 0) {
         int32_t dropped;
         sleep_us(random_below(60000));
-        GIVES(METAXY_OK, metaxy_store_drop(store, SAMPLE, NULL, NULL, &dropped, &error));
-        if (check_failed) fail("a drop failed");
+        drop_once(store, &dropped);
         /* One that finds nothing is too easy. */
         drops -= dropped;
     }
+    end(&discarder, 0);
     for (int i = 0; i < writers; i++) if (write(children[i].to, "\n", 1) != 1) fail("a writer is gone");
     for (int i = 0; i < writers; i++) {
         if (acknowledged(&children[i], written[i], 0) != MORE) fail("a writer gave up");
         end(&children[i], 0);
     }
     end(&reader, 0);
-    look(directory, "read", &seen);
+    look(uri, "read", &seen);
     check_acknowledged(&seen, written);
     metaxy_store_free(store);
     free(children);
@@ -388,24 +422,27 @@ int main(int argc, char **argv) {
     self = argv[0];
     signal(SIGPIPE, SIG_IGN);
     if (argc < 5) return 2;
-    const char *role = argv[1], *directory = argv[2];
-    int number = atoi(argv[3]), count = atoi(argv[4]);
-    if (!strcmp(role, "write")) return write_all(directory, number, count);
-    if (!strcmp(role, "strive")) return strive(directory, number, count);
-    if (!strcmp(role, "read")) return read_rows(directory, number);
-    if (!strcmp(role, "glimpse")) return glimpse(directory, number);
-    if (!strcmp(role, "compact")) return compact(directory);
+    const char *role = argv[1], *uri = argv[2];
+    int number = atoi(argv[3]), count = atoi(argv[4]), own = strcmp(role, "kill") ? 5 : 6;
+    given = argv + own;
+    given_count = argc > own ? argc - own : 0;
+    if (!strcmp(role, "write")) return write_all(uri, number, count);
+    if (!strcmp(role, "strive")) return strive(uri, number, count);
+    if (!strcmp(role, "read")) return read_rows(uri, number);
+    if (!strcmp(role, "glimpse")) return glimpse(uri, number);
+    if (!strcmp(role, "compact")) return compact(uri);
+    if (!strcmp(role, "discard")) return discard(uri);
     if (!strcmp(role, "together")) {
-        together(directory, number, count);
+        together(uri, number, count);
         return done();
     }
     if (!strcmp(role, "drop")) {
-        drop(directory, number, count);
+        drop(uri, number, count);
         return done();
     }
-    if (!strcmp(role, "kill") && argc == 6) {
+    if (!strcmp(role, "kill") && argc >= own) {
         random_state = (unsigned)strtoul(argv[5], NULL, 10);
-        kill_writers(directory, number, count);
+        kill_writers(uri, number, count);
         return done();
     }
     return 2;

@@ -1,6 +1,7 @@
 """One case of the interoperability tests: Python Metaxy and libmetaxy over the same directory.
 
     interop.py CASE LIBRARY DIRECTORY
+    interop.py bucket LIBRARY '{"uri": ..., "storage_options": {...}}'
 
 A case is a function below; it fails by raising. tests/it/interop.rs runs them all.
 """
@@ -27,7 +28,7 @@ from metaxy.ext.lancedb import LanceDBMetadataStore
 
 import features
 from features import CROP, HYPHEN, JOINED, PAIR, VIDEO
-from metaxy_c import Library, MetaxyError
+from metaxy_c import Bucket, Library, MetaxyError
 
 IDS = ["", "a", "žluťoučký kůň 🐎", "日本/東京", "it's | a \"pipe\"", "trailing space ", "z" * 2000]
 PYTHON_HASHING = {"hash__algorithm": "xxhash32", "hash__truncation_length": 8}
@@ -90,8 +91,9 @@ def tracks(ids: list[str], tag: str) -> pl.DataFrame:
 # ---- the Python side ----
 
 
-def python_store(directory: Path, algorithm: str = "xxhash32") -> LanceDBMetadataStore:
-    return LanceDBMetadataStore(str(directory), hash_algorithm=HashAlgorithm(algorithm))
+def python_store(place: Path | Bucket, algorithm: str = "xxhash32") -> LanceDBMetadataStore:
+    more = {"connect_kwargs": {"storage_options": place.storage_options}} if isinstance(place, Bucket) else {}
+    return LanceDBMetadataStore(str(place), hash_algorithm=HashAlgorithm(algorithm), **more)
 
 
 def python_write(directory: Path, feature: str, rows, algorithm: str = "xxhash32", **more) -> None:
@@ -477,6 +479,63 @@ def configured(library_path: str, directory: Path) -> None:
         assert theirs.name == "plain" and theirs.read(PAIR).collect().shape[0] == 1
 
 
+def bucket(library: Library, place: Bucket) -> None:
+    """In an object storage, too, each reads what the other writes, deletes and drops."""
+    python_writes(library, place.below("python"))
+    turns(library, place.below("turns"))
+    drops(library, place.below("drops"))
+
+
+def drops(library: Library, place: Bucket) -> None:
+    """What either has dropped, either makes anew, while handles of ours stay open."""
+    history = {"sample_history": 1, "feature_history": 1, "deleted": 1}
+    features.activate("1")
+    with library.open(place, **PYTHON_HASHING) as store, library.open(place, mode="read") as reader:
+        store.define(*features.definitions())
+        reader.define(*features.definitions())
+
+        def check_agreement(what: str, ids: list[str]) -> None:
+            rows = python_read(place, VIDEO)
+            assert sorted(rows["id"].to_pylist()) == sorted(ids), f"{what}: {rows['id'].to_pylist()}"
+            check_rows(what, store.read(VIDEO), rows)
+            check_rows(f"{what}, another handle", reader.read(VIDEO), rows)
+            assert reader.read(VIDEO, **history).num_rows == len(ids), f"{what}: something of before is left"
+
+        def check_absence(what: str) -> None:
+            for handle in (store, reader):
+                try:
+                    rows = handle.read(VIDEO)
+                    raise AssertionError(f"{what}: {rows.num_rows} rows")
+                except MetaxyError as error:
+                    assert "no table" in str(error), error
+
+        for turn in range(3):
+            store.write(VIDEO, arrow(videos(IDS, f"ours{turn}")))
+            check_agreement(f"turn {turn}", IDS)
+            assert store.drop(VIDEO) and not store.drop(VIDEO)
+            check_absence(f"turn {turn}, dropped by us")
+            # To Python it is a table without rows.
+            assert python_read(place, VIDEO).num_rows == 0
+            python_write(place, VIDEO, videos(IDS[:2], f"metaxy{turn}"))
+            check_agreement(f"turn {turn}, made anew by Python", IDS[:2])
+            store.write(VIDEO, arrow(videos(IDS[2:4], f"more{turn}")))
+            check_agreement(f"turn {turn}, added to", IDS[:4])
+            assert store.drop(VIDEO)
+            store.write(VIDEO, arrow(videos(IDS[3:], f"again{turn}")))
+            check_agreement(f"turn {turn}, made anew by us", IDS[3:])
+            with python_store(place).open("w") as python:
+                python.drop_feature_metadata(VIDEO)
+            check_absence(f"turn {turn}, dropped by Python")
+            if turn == 1:
+                # As many versions as before, with other rows.
+                store.write(VIDEO, arrow(videos(IDS[1:3], f"once{turn}")))
+                check_agreement(f"turn {turn}, made anew by us after Python", IDS[1:3])
+                assert store.drop(VIDEO)
+            python_write(place, VIDEO, videos(IDS[:1], f"anew{turn}"))
+            check_agreement(f"turn {turn}, made anew by Python after Python", IDS[:1])
+            assert store.drop(VIDEO)
+
+
 WRITERS, ROUNDS, WRITES_EACH = 6, 8, 3
 
 
@@ -583,6 +642,8 @@ def main() -> None:
         writer(Library(library_path), rest)
     elif case == "first_writers":
         first_writers(library_path, Path(rest))
+    elif case == "bucket":
+        bucket(Library(library_path), Bucket(**json.loads(rest)))
     elif case == "configured":
         configured(library_path, Path(rest))
     elif case == "killed":

@@ -3,6 +3,7 @@ import contextlib
 import ctypes
 import json
 from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -13,6 +14,19 @@ class MetaxyError(Exception):
     def __init__(self, status: int, message: str):
         super().__init__(f"{message} (status {status})")
         self.status = status
+
+
+class Bucket(NamedTuple):
+    """A database in an object storage, with the options that both LanceDB and the library need for it."""
+
+    uri: str
+    storage_options: dict[str, str]
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def below(self, name: str) -> "Bucket":
+        return self._replace(uri=f"{self.uri}/{name}")
 
 
 class ArrowArrayStream(ctypes.Structure):
@@ -40,6 +54,7 @@ FALLIBLE = {
     "store_read": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_delete": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p, c_void_p],
     "store_copy": [c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p, c_void_p],
+    "store_drop": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_close": [c_void_p],
 }
 FREES = ["options_free", "config_free", "read_request_free", "store_free", "error_free"]
@@ -75,8 +90,11 @@ class Library:
     def free(self, noun: str, handle) -> None:
         self._function(f"{noun}_free")(handle)
 
-    def open(self, directory, **options) -> "Store":
-        uri = str(directory).encode()
+    def open(self, place, **options) -> "Store":
+        """The store in a directory or a bucket."""
+        uri = str(place).encode()
+        if isinstance(place, Bucket):
+            options |= {f"storage_options.{name}": value for name, value in place.storage_options.items()}
         return Store(self, lambda given, store: self.call("store_open", uri, given, None, store), options)
 
     def open_configured(self, file: str | None, name: str | None, **options) -> "Store":
@@ -145,6 +163,12 @@ class Store:
         finally:
             self.library.free("options", with_options)
         return deleted.value
+
+    def drop(self, feature: str) -> bool:
+        """Whether there was a table."""
+        dropped = c_int32()
+        self.library.call("store_drop", self.handle, feature.encode(), None, None, byref(dropped))
+        return bool(dropped.value)
 
     def copy_to(self, other: "Store", **settings) -> pa.Table:
         """Copies every feature that there is a table of; `settings` as of `read`. Gives the report."""

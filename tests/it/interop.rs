@@ -1,10 +1,14 @@
-//! Python Metaxy and this library over the same directories, both ways.
+//! Python Metaxy and this library over the same directories and buckets, both ways.
 //!
 //! The cases are in `tests/interop/interop.py`; they load the library through its C ABI.
 
+use std::ffi::OsStr;
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::native::{ROOT, finish, library, python};
+use crate::servers::Server;
 
 #[test]
 fn we_read_what_python_writes() {
@@ -51,10 +55,22 @@ fn a_copy_of_what_python_writes_is_the_same_to_both() {
     run("copied");
 }
 
+#[test]
+fn both_use_one_bucket() {
+    let server = Server::shared("moto");
+    let options = server.report()["options"].clone();
+    let place = json!({"uri": server.uri("interop"), "storage_options": options});
+    run_on("bucket", OsStr::new(&place.to_string()));
+}
+
 fn run(case: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
+    run_on(case, directory.path().as_os_str());
+}
+
+fn run_on(case: &str, place: &OsStr) {
     let mut command = Command::new(python());
     command.arg("-B").arg(format!("{ROOT}/tests/interop/interop.py")).arg(case);
-    command.arg(library()).arg(directory.path());
+    command.arg(library()).arg(place);
     finish(command, "make test-tools installs Python Metaxy");
 }

@@ -5,6 +5,7 @@ mod buffer;
 mod catalog;
 mod chain;
 mod config;
+mod conformance;
 mod copy;
 mod delete;
 mod drop;

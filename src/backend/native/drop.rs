@@ -17,13 +17,19 @@ use super::database::Database;
 use super::life::Generation;
 use super::manifests;
 use super::table_lock::Access;
-use crate::backend::failure::{from_io, from_lance, from_lancedb};
+use crate::backend::failure::{from_io, from_lance, from_lancedb, is_conflict};
 use crate::error::{Error, Result};
 use crate::log::{self, Level};
 
 /// What stands between the name of a table that was dropped and what tells it from others. Nothing
 /// with it ends as the tables that LanceDB lists do.
 const DROPPED: &str = ".lance.dropped-";
+
+/// How often a drop is tried again because others changed the table at the same time, and how often Lance
+/// does so each time: it waits twice as long after each, so that many of them take long where others write
+/// all the time.
+const ATTEMPTS: u32 = 50;
+const RETRIES: u32 = 3;
 
 impl Database {
     /// Drops `table`, unless there is none: then the answer is false. It waits for the commits that
@@ -77,20 +83,27 @@ impl Database {
 
     /// Makes a version without rows that says that it is no table.
     async fn drop_in_bucket(&self, table: &str, proceed: impl Fn() -> Result<()>) -> Result<bool> {
-        proceed()?;
-        let Some(opened) = Box::pin(self.open_newest(table)).await? else { return Ok(false) };
-        let dataset = opened.afresh().await?;
-        let operation = Operation::Overwrite {
-            fragments: Vec::new(),
-            schema: dataset.schema().clone(),
-            config_upsert_values: Some(Generation::of(&dataset).next(true)),
-            initial_bases: None,
-        };
-        let transaction = Transaction::new(dataset.version().version, operation, None);
-        // Rows that others add meanwhile are dropped, too.
-        let committed = Box::pin(CommitBuilder::new(dataset).execute(transaction)).await;
-        committed.map_err(|cause| self.undropped(table, |what| from_lance(cause, || what)))?;
-        Ok(true)
+        let mut tries = 0;
+        loop {
+            proceed()?;
+            let Some(opened) = Box::pin(self.open_newest(table)).await? else { return Ok(false) };
+            let dataset = opened.afresh().await?;
+            let operation = Operation::Overwrite {
+                fragments: Vec::new(),
+                schema: dataset.schema().clone(),
+                config_upsert_values: Some(Generation::of(&dataset).next(true)),
+                initial_bases: None,
+            };
+            let transaction = Transaction::new(dataset.version().version, operation, None);
+            // Rows that others add meanwhile are dropped, too.
+            let commit = CommitBuilder::new(dataset).with_max_retries(RETRIES);
+            match Box::pin(commit.execute(transaction)).await {
+                Ok(_) => return Ok(true),
+                // Others dropped it, made it anew, or were faster too often.
+                Err(cause) if is_conflict(&cause) && tries < ATTEMPTS => tries += 1,
+                Err(cause) => return Err(self.undropped(table, |what| from_lance(cause, || what))),
+            }
+        }
     }
 
     fn undropped(&self, table: &str, error: impl FnOnce(String) -> Error) -> Error {

@@ -178,7 +178,11 @@ impl Database {
             // Held until the outcome is clear: what is committed meanwhile is not pruned before.
             let opened = self.open_pinned(&staged.table).await?;
             let (since, committed) = match opened.clone() {
-                None => (0, self.create(staged, &identity).await),
+                None => {
+                    let before = self.dropped_version(&staged.table).await?;
+                    let since = before.as_ref().map_or(0, |dropped| dropped.version().version);
+                    (since, self.create(staged, before, &identity).await)
+                }
                 Some(table) => {
                     accept(&table.schema())?;
                     (table.dataset.version().version, self.append(staged, table, &identity).await)
@@ -343,12 +347,14 @@ impl Database {
         self.remove_empty_directories(&staged.table);
     }
 
-    async fn create(&self, staged: &Staged, identity: &str) -> std::result::Result<(), Attempt> {
-        // In a bucket, a table that was dropped has versions on which this one follows.
-        let before = match self.is_bucket() {
-            true => self.dropped_version(&staged.table).await?,
-            false => None,
-        };
+    /// Makes the table with the staged rows; on top of the version that says that it was dropped, if
+    /// there is one.
+    async fn create(
+        &self,
+        staged: &Staged,
+        before: Option<Arc<Dataset>>,
+        identity: &str,
+    ) -> std::result::Result<(), Attempt> {
         let operation = Operation::Overwrite {
             fragments: staged.fragments.clone(),
             schema: staged.columns.clone(),
@@ -375,6 +381,10 @@ impl Database {
     /// The newest version of `table` that says that it was dropped, opened for a commit on top of it;
     /// nothing if there never was such a table.
     async fn dropped_version(&self, table: &str) -> std::result::Result<Option<Arc<Dataset>>, Attempt> {
+        // Only in a bucket anything is left of it.
+        if !self.is_bucket() {
+            return Ok(None);
+        }
         let opening = DatasetBuilder::from_uri(self.table_uri(table))
             .with_store_params(self.store_params())
             .with_session(session::private_to_a_commit(self.session()))
