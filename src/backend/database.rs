@@ -62,6 +62,8 @@ impl Database {
     pub fn must_try_writers(&self) -> bool {
         match self {
             Database::Native(database) => database.must_try_writers(),
+            // Servers keep them apart.
+            Database::Remote(_) => false,
         }
     }
 
@@ -69,6 +71,7 @@ impl Database {
     pub async fn try_writers(&self) -> Result<()> {
         match self {
             Database::Native(database) => Box::pin(database.try_writers()).await,
+            Database::Remote(_) => Ok(()),
         }
     }
 
