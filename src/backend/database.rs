@@ -83,6 +83,14 @@ impl Database {
         }
     }
 
+    /// As [`Database::tables`], with those that were dropped and have left files, which pruning removes.
+    pub async fn tables_even_dropped(&self) -> Result<Vec<String>> {
+        match self {
+            Database::Native(database) => database.tables_even_dropped().await,
+            Database::Remote(database) => Box::pin(database.tables()).await,
+        }
+    }
+
     /// Whether `table` has a version. That its files are sound is not said.
     pub async fn has(&self, table: &str) -> Result<bool> {
         match self {

@@ -89,7 +89,7 @@ impl Store {
     /// is being read. One row per table, with the columns `feature`, `table`, `versions_removed`,
     /// `bytes_removed`, `version`, `problem`.
     pub async fn prune(&self, feature: Option<&str>, options: &Options, call: &Call) -> Result<RecordBatch> {
-        let targets = self.to_maintain("prune", feature, options, call).await?;
+        let targets = self.to_maintain(PRUNE, feature, options, call).await?;
         let retention = Retention { age: milliseconds(options, PRUNE_OLDER_THAN_MS)?, versions: 1 };
         let mut report = Report::with_problems(["versions_removed", "bytes_removed", "version"]);
         for target in targets {
@@ -103,7 +103,7 @@ impl Store {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    let problem = self.problem("prune", feature, &target, error, call)?;
+                    let problem = self.problem(PRUNE, feature, &target, error, call)?;
                     report.add_problem(target, problem);
                 }
             }
@@ -247,7 +247,13 @@ impl Store {
             self.check_present(&key, call).await?;
             return Ok(vec![Target::of(&key)]);
         }
-        let tables = call.run(self.database().tables()).await.map_err(|error| self.located(error))?;
+        let listing = async {
+            match operation {
+                PRUNE => self.database().tables_even_dropped().await,
+                _ => self.database().tables().await,
+            }
+        };
+        let tables = call.run(listing).await.map_err(|error| self.located(error))?;
         let graph = self.graph();
         let feature_of = |table: &str| match table.strip_prefix(SYSTEM_TABLE_PREFIX) {
             Some(name) => Some(format!("{SYSTEM_NAMESPACE}/{name}")),
@@ -286,6 +292,8 @@ impl Store {
         }
     }
 }
+
+const PRUNE: &str = "prune";
 
 fn milliseconds(options: &Options, key: &str) -> Result<Duration> {
     Ok(Duration::from_millis(options.integer(key)?.unwrap_or_default()))

@@ -143,6 +143,11 @@ impl Database {
 
     /// Opens the newest version of `table` without a pin; `None` when there is none. Damage stays.
     pub(super) async fn open_newest(&self, table: &str) -> Result<Option<Table>> {
+        Ok(self.open_even_dropped(table).await?.filter(|opened| !opened.says_dropped()))
+    }
+
+    /// As [`Database::open_newest`]; in a bucket also a version that says that there is no table.
+    pub(super) async fn open_even_dropped(&self, table: &str) -> Result<Option<Table>> {
         for _ in 0..LOOKS {
             let Some(life) = self.life(table).await? else { return Ok(None) };
             let opened = self.open_in(&life, table).await;
@@ -190,10 +195,7 @@ impl Database {
             return Err(error.with("store", &self.display).with("table", table));
         }
         let life = match life {
-            Life::Bucket(_) => match Generation::of(&dataset) {
-                generation if generation.is_dropped(&dataset) => return Ok(None),
-                generation => Life::Bucket(generation),
-            },
+            Life::Bucket(_) => Life::Bucket(Generation::of(&dataset)),
             life => life.clone(),
         };
         let opened = Table::new(dataset, table, &self.display, life);
@@ -224,6 +226,15 @@ impl Database {
 
     /// The names of all tables, sorted.
     pub async fn tables(&self) -> Result<Vec<String>> {
+        let names = self.tables_even_dropped().await?;
+        match self.is_bucket() {
+            true => self.not_dropped(names).await,
+            false => Ok(names),
+        }
+    }
+
+    /// As [`Database::tables`], with those that were dropped and have left files.
+    pub async fn tables_even_dropped(&self) -> Result<Vec<String>> {
         if let Some(directory) = self.location.directory() {
             // Connecting would make it, and finds no tables where it is not allowed to look.
             match std::fs::read_dir(directory) {
@@ -241,9 +252,6 @@ impl Database {
                 from_lancedb(cause, || format!("cannot list the tables of {}", self.display))
                     .with("store", &self.display)
             })?;
-        if self.is_bucket() {
-            names = self.not_dropped(names).await?;
-        }
         names.sort();
         Ok(names)
     }

@@ -40,7 +40,12 @@ impl Database {
         proceed: impl Fn() -> Result<()>,
     ) -> Result<Option<Pruned>> {
         proceed()?;
-        let Some(table) = self.open_pinned(table).await? else { return Ok(None) };
+        // Of a table that was dropped from a bucket there are files to remove, too.
+        let opened = match self.is_bucket() {
+            true => self.open_even_dropped(table).await?,
+            false => self.open_pinned(table).await?,
+        };
+        let Some(table) = opened else { return Ok(None) };
         let superseded = self.superseded(&table, retention).await?;
         if retention.age < SETTLED && !superseded.removed.is_empty() {
             self.flush(&table).await?;

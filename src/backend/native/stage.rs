@@ -46,12 +46,16 @@ use super::table::Table;
 use super::table_lock::{Access, Claim, DirectoryLock, TableLock};
 use crate::backend::evolve::{missing_fields, untyped_fields};
 use crate::backend::failure::{from_io, from_lance, is_conflict};
+use crate::backend::reason::{Evidence, Reason};
 use crate::error::{Error, Result, Status};
 use crate::redact::presentable;
 
 /// How often a commit is tried again when other writers are in the way; LanceDB itself tries some
 /// twenty times before each of these counts.
 const ATTEMPTS: u32 = 20;
+
+/// Files that are looked for at a time.
+const LOOKS: usize = 8;
 
 /// Where a table keeps its rows.
 pub(super) const DATA: &str = "data";
@@ -196,6 +200,9 @@ impl Database {
             if self.has_happened(staged, &identity, since, &cause).await? {
                 return self.flush_directories(staged);
             }
+            if self.is_bucket() && is_undecided(&cause) {
+                return Err(self.unknown(staged, &cause, "they are not there now, but may yet be"));
+            }
             drop(locked);
             tries += 1;
             if !is_lost_race(&cause) {
@@ -260,23 +267,20 @@ impl Database {
             Ok(Some(table)) => self.holds(&table, staged, identity, since).await,
             Err(error) => Err(error),
         };
-        found.map_err(|error| {
-            Attempt::Unknown(self.located(
-                &staged.table,
-                Error::new(
-                    Status::Unavailable,
-                    format!(
-                        "it is not known whether the rows were added to the table {} of {}: the commit was answered \
-                         with {}, and looking for them failed with {error}; read before writing them again",
-                        staged.table,
-                        self.display(),
-                        presentable(&cause.to_string())
-                    ),
-                )
-                .caused_by(cause)
-                .retryable(false),
-            ))
-        })
+        found.map_err(|error| self.unknown(staged, cause, &format!("looking for them failed with {error}")))
+    }
+
+    /// The outcome of a commit that was answered with `cause`, of which no more is known than `known`.
+    fn unknown(&self, staged: &Staged, cause: &lance::Error, known: &str) -> Attempt {
+        let message = format!(
+            "it is not known whether the rows were added to the table {} of {}: the commit was answered with {}, and {known}; \
+             read before writing them again",
+            staged.table,
+            self.display(),
+            presentable(&cause.to_string())
+        );
+        let error = Error::new(Status::Unavailable, message).caused_by(cause).retryable(false);
+        Attempt::Unknown(self.located(&staged.table, error))
     }
 
     /// Looks for the rows in the newest version, and then, since a compaction may have moved them,
@@ -454,19 +458,16 @@ impl Database {
     /// Whether staged files are gone: a drop of the table takes them with it, and committing them
     /// would break the table that has its name now.
     async fn lost_files(&self, staged: &Staged) -> Result<bool> {
-        // Those in a bucket are deleted when they are old, if at all.
-        if self.is_bucket() {
-            return Ok(false);
-        }
         let storage = self.storage().await?;
-        for path in staged.files() {
-            let full = self.data_path(&storage.root, &staged.table, path);
-            let exists = storage.store.exists(&full).await;
-            if !exists.map_err(|cause| self.failed("check the files of", &staged.table, cause))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let paths: Vec<_> =
+            staged.files().map(|path| self.data_path(&storage.root, &staged.table, path)).collect();
+        let store = storage.store.clone();
+        let looking = futures::stream::iter(paths).map(move |path| {
+            let store = store.clone();
+            async move { store.exists(&path).await }
+        });
+        let all = looking.buffer_unordered(LOOKS).try_all(std::future::ready).await;
+        Ok(!all.map_err(|cause| self.failed("check the files of", &staged.table, cause))?)
     }
 
     /// A drop that looked before the commit and deleted after it leaves a version without its rows,
@@ -586,6 +587,12 @@ fn is_lost_race(cause: &lance::Error) -> bool {
 }
 
 /// Why one try to publish did not succeed.
+/// Whether a storage that answered so may yet do what it was asked for: its answer came too late, or not whole.
+fn is_undecided(cause: &lance::Error) -> bool {
+    let reason = Evidence::in_chain(cause).map(|evidence| evidence.reason);
+    matches!(reason, Some(Reason::Timeout | Reason::Server))
+}
+
 enum Attempt {
     /// The commit was refused, most likely because another writer was faster.
     Overtaken(lance::Error),

@@ -68,6 +68,11 @@ impl Table {
         matches!(self.life, Life::Bucket(_))
     }
 
+    /// Whether this version says that the table was dropped.
+    pub(super) fn says_dropped(&self) -> bool {
+        matches!(self.life, Life::Bucket(generation) if generation.is_dropped(&self.dataset))
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
