@@ -101,6 +101,8 @@ impl Database {
                 Ok(_) => return Ok(true),
                 // Others dropped it, made it anew, or were faster too often.
                 Err(cause) if is_conflict(&cause) && tries < ATTEMPTS => tries += 1,
+                // Its answer may be lost.
+                Err(_) if matches!(Box::pin(self.open_newest(table)).await, Ok(None)) => return Ok(true),
                 Err(cause) => return Err(self.undropped(table, |what| from_lance(cause, || what))),
             }
         }

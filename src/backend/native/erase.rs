@@ -11,11 +11,11 @@ use lance_table::format::Fragment;
 use lance_table::io::deletion::deletion_file_path;
 
 use super::database::Database;
+use super::outcome::Commit;
 use super::table::Table;
 use crate::backend::failure::is_conflict;
 use crate::backend::work::Erased;
-use crate::error::{Error, Result, Status};
-use crate::redact::presentable;
+use crate::error::Result;
 
 /// Where a table keeps the lists of its deleted rows.
 pub(super) const DELETIONS: &str = "_deletions";
@@ -55,9 +55,11 @@ impl Database {
             .execute(transaction)
             .await;
         drop(locked);
+        let effect = "rows were removed from";
+        let commit = Commit { table: table.name(), identity: &identity, since: read, effect };
         match committed {
             Ok(dataset) => Ok(Erased::Done { version: dataset.version().version }),
-            Err(cause) => match self.committed_as(table, &identity, "removed from", &cause).await? {
+            Err(cause) => match self.made(&commit, &cause).await? {
                 Some(dataset) => Ok(Erased::Done { version: dataset.version().version }),
                 None if is_conflict(&cause) => Ok(Erased::Overtaken),
                 None => Err(failed(cause)),
@@ -76,56 +78,6 @@ impl Database {
             }
         }
         self.remove_empty_directories(table.name());
-    }
-
-    /// The version in which the commit `identity` was made, in spite of its answer `cause`, after
-    /// the version `table`; by it rows were to be `changed`.
-    pub(super) async fn committed_as(
-        &self,
-        table: &Table,
-        identity: &str,
-        changed: &str,
-        cause: &lance::Error,
-    ) -> Result<Option<Dataset>> {
-        let unknown = |error: &(dyn std::error::Error + 'static)| {
-            Error::new(
-                Status::Unavailable,
-                format!(
-                    "it is not known whether rows were {changed} the table {} of {}: the commit was answered with {}, and \
-                     looking for it failed with {}",
-                    table.name(),
-                    self.display(),
-                    presentable(&cause.to_string()),
-                    presentable(&error.to_string())
-                ),
-            )
-            .caused_by(error)
-            .retryable(false)
-            .with("store", self.display())
-            .with("table", table.name())
-        };
-        let newest = match self.open_pinned(table.name()).await {
-            Ok(Some(newest)) => newest,
-            Ok(None) => return Ok(None),
-            Err(error) => return Err(unknown(&error)),
-        };
-        let newest = newest.afresh().await.map_err(|error| unknown(&error))?;
-        let since = table.dataset.version().version;
-        for version in (since + 1..=newest.version().version).rev() {
-            let found = async {
-                let dataset = newest.checkout_version(version).await?;
-                let made = dataset.read_transaction().await?;
-                Ok(made.is_some_and(|made| made.uuid == identity).then_some(dataset))
-            };
-            match found.await {
-                Ok(Some(dataset)) => return Ok(Some(dataset)),
-                Ok(None) => {}
-                // Cleaned up already, and what is older with it.
-                Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => break,
-                Err(cause) => return Err(unknown(&cause)),
-            }
-        }
-        Ok(None)
     }
 }
 

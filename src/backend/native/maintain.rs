@@ -17,6 +17,7 @@ use lance::dataset::transaction::{Operation, RewriteGroup, Transaction};
 use lance_table::format::Fragment;
 
 use super::database::Database;
+use super::outcome::Commit;
 use super::table::Table;
 use super::table_lock::{Access, Claim, DirectoryLock};
 use crate::backend::failure::is_conflict;
@@ -244,9 +245,11 @@ impl Database {
         let operation = Operation::Rewrite { groups, rewritten_indices: Vec::new(), frag_reuse_index: None };
         let transaction = Transaction::new(version, operation, None);
         let identity = transaction.uuid.clone();
+        let effect = "a compaction was made in";
+        let commit = Commit { table: table.name(), identity: &identity, since: version, effect };
         let committed = match CommitBuilder::new(Arc::new(dataset)).execute(transaction).await {
             Ok(committed) => committed,
-            Err(cause) => match self.committed_as(table, &identity, "compacted in", &cause).await? {
+            Err(cause) => match self.made(&commit, &cause).await? {
                 Some(committed) => committed,
                 None => {
                     self.forget(table, &files).await;

@@ -8,6 +8,7 @@ mod erase;
 mod life;
 mod maintain;
 mod manifests;
+mod outcome;
 mod pin;
 mod presence;
 mod prune;

@@ -41,14 +41,13 @@ use super::database::Database;
 use super::erase::DELETIONS;
 use super::life::Generation;
 use super::maintain::{TRANSACTIONS, Unmaintained};
+use super::outcome::{Commit, is_lost_race};
 use super::session;
 use super::table::Table;
 use super::table_lock::{Access, Claim, DirectoryLock, TableLock};
 use crate::backend::evolve::{missing_fields, untyped_fields};
-use crate::backend::failure::{from_io, from_lance, is_conflict};
-use crate::backend::reason::{Evidence, Reason};
+use crate::backend::failure::{from_io, from_lance};
 use crate::error::{Error, Result, Status};
-use crate::redact::presentable;
 
 /// How often a commit is tried again when other writers are in the way; LanceDB itself tries some
 /// twenty times before each of these counts.
@@ -200,9 +199,6 @@ impl Database {
             if self.has_happened(staged, &identity, since, &cause).await? {
                 return self.flush_directories(staged);
             }
-            if self.is_bucket() && is_undecided(&cause) {
-                return Err(self.unknown(staged, &cause, "they are not there now, but may yet be"));
-            }
             drop(locked);
             tries += 1;
             if !is_lost_race(&cause) {
@@ -262,47 +258,14 @@ impl Database {
         since: u64,
         cause: &lance::Error,
     ) -> std::result::Result<bool, Attempt> {
-        let found = match self.open_pinned(&staged.table).await {
-            Ok(None) => Ok(false),
-            Ok(Some(table)) => self.holds(&table, staged, identity, since).await,
-            Err(error) => Err(error),
-        };
-        found.map_err(|error| self.unknown(staged, cause, &format!("looking for them failed with {error}")))
-    }
-
-    /// The outcome of a commit that was answered with `cause`, of which no more is known than `known`.
-    fn unknown(&self, staged: &Staged, cause: &lance::Error, known: &str) -> Attempt {
-        let message = format!(
-            "it is not known whether the rows were added to the table {} of {}: the commit was answered with {}, and {known}; \
-             read before writing them again",
-            staged.table,
-            self.display(),
-            presentable(&cause.to_string())
-        );
-        let error = Error::new(Status::Unavailable, message).caused_by(cause).retryable(false);
-        Attempt::Unknown(self.located(&staged.table, error))
-    }
-
-    /// Looks for the rows in the newest version, and then, since a compaction may have moved them,
-    /// for the transaction in the versions that were made after `since`.
-    async fn holds(&self, table: &Table, staged: &Staged, identity: &str, since: u64) -> Result<bool> {
-        if staged.is_in(table) {
+        let commit = Commit { table: &staged.table, identity, since, effect: "the rows were added to" };
+        // A compaction may have moved them, and then only the transaction tells.
+        if let Ok(Some(table)) = self.open_pinned(&staged.table).await
+            && staged.is_in(&table)
+        {
             return Ok(true);
         }
-        let failed = |cause| self.failed("look for rows in", &staged.table, cause);
-        let newest = table.afresh().await?;
-        for version in (since + 1..=table.version()).rev() {
-            let dataset = match newest.checkout_version(version).await {
-                Ok(dataset) => dataset,
-                // Cleaned up long ago.
-                Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => break,
-                Err(cause) => return Err(failed(cause)),
-            };
-            if dataset.read_transaction().await.map_err(failed)?.is_some_and(|made| made.uuid == identity) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.made(&commit, cause).await.map(|made| made.is_some()).map_err(Attempt::Unknown)
     }
 
     /// Reads staged rows back, in their order; the first has the number 0.
@@ -410,7 +373,13 @@ impl Database {
     ) -> std::result::Result<(), Attempt> {
         // What cannot be added is found before the table is touched.
         staged.numbers(&table, self.display())?;
-        let afresh = table.afresh().await?;
+        let afresh = match table.afresh().await {
+            // Nothing keeps others from pruning it, in a bucket.
+            Err(error) if self.is_bucket() && error.status() == Status::NotFound => {
+                return Err(Attempt::Overtaken(lance::Error::not_found(error.message())));
+            }
+            afresh => afresh?,
+        };
         let table = self.evolve(staged, table.moved_to(afresh)).await?;
         if staged.fragments.is_empty() {
             return Ok(());
@@ -451,7 +420,9 @@ impl Database {
         };
         match evolved.await {
             Ok(()) => Ok(table.moved_to(Arc::new(dataset))),
-            Err(cause) => Err(Attempt::Overtaken(cause)),
+            Err(cause) if is_lost_race(&cause) => Err(Attempt::Overtaken(cause)),
+            // No row was sent yet.
+            Err(cause) => Err(Attempt::Failed(self.failed("add columns to", &staged.table, cause))),
         }
     }
 
@@ -476,8 +447,16 @@ impl Database {
         if !matches!(self.lost_files(staged).await, Ok(true)) {
             return Ok(());
         }
-        if let Ok(storage) = self.storage().await {
-            let _ = storage.store.delete(&committed.manifest_location().path).await;
+        // In a bucket somebody may have made the table anew, and a version of the same name, since.
+        let newest = self.open_newest(&staged.table).await.ok().flatten();
+        let is_ours = newest.is_some_and(|newest| {
+            newest.dataset.manifest_location().e_tag == committed.manifest_location().e_tag
+                && newest.version() == committed.version().version
+        });
+        if !self.is_bucket() || is_ours {
+            if let Ok(storage) = self.storage().await {
+                let _ = storage.store.delete(&committed.manifest_location().path).await;
+            }
         }
         Err(Attempt::Failed(self.dropped(&staged.table)))
     }
@@ -574,25 +553,7 @@ fn make_directory(directory: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Whether another writer is why a commit failed, so that a new try may succeed.
-fn is_lost_race(cause: &lance::Error) -> bool {
-    // Lance tells of a lost create in all these ways.
-    let lost_create = matches!(
-        cause,
-        lance::Error::DatasetAlreadyExists { .. }
-            | lance::Error::DatasetNotFound { .. }
-            | lance::Error::NotFound { .. }
-    );
-    lost_create || is_conflict(cause)
-}
-
 /// Why one try to publish did not succeed.
-/// Whether a storage that answered so may yet do what it was asked for: its answer came too late, or not whole.
-fn is_undecided(cause: &lance::Error) -> bool {
-    let reason = Evidence::in_chain(cause).map(|evidence| evidence.reason);
-    matches!(reason, Some(Reason::Timeout | Reason::Server))
-}
-
 enum Attempt {
     /// The commit was refused, most likely because another writer was faster.
     Overtaken(lance::Error),

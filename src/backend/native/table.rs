@@ -1,5 +1,6 @@
 //! One version of one table.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -56,7 +57,18 @@ impl Table {
 
     /// What tells the life that the table is in from those of others of its name.
     pub fn identity(&self) -> (u64, u64, u128) {
-        self.life.identity()
+        if !self.is_in_bucket() {
+            return self.life.identity();
+        }
+        // Other programs delete a table and make it anew without leaving a trace: what is recorded in it
+        // tells, and of a table without a record each version counts.
+        let mut record: Vec<_> = self.schema().metadata().clone().into_iter().collect();
+        record.sort_unstable();
+        let mut hash = DefaultHasher::new();
+        record.hash(&mut hash);
+        let version = if record.is_empty() { self.version() } else { 0 };
+        let (_, generation, _) = self.life.identity();
+        (hash.finish(), generation, version.into())
     }
 
     /// Whether the table was dropped since it was opened; then nothing may be committed to it.
