@@ -745,7 +745,7 @@ MetaxyStatus metaxy_store_define(const MetaxyStore *store,
  * large text), `fields` (large list of struct of `field`, `code_version`, `field_version`), `feature_version`,
  * `code_version`, `spec_version`, `definition_version`, `project_version` (large text). The versions are null while a
  * feature that this one depends on is not defined. Any thread. Fails with `METAXY_INVALID_ARGUMENT`,
- * `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`,
+ * `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`,
  * `METAXY_TIMEOUT`.
  *
  * @since 0.1.0
@@ -763,7 +763,7 @@ MetaxyStatus metaxy_store_features(const MetaxyStore *store,
  * calling thread only, those of its arrays on any. `feature`, `options` and `context` are borrowed for the call; the
  * latter two may be NULL. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`,
  * `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`, `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT`,
- * `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, or as the stream failed if
+ * `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, or as the stream failed if
  * it is one of the library.
  *
  * @since 0.1.0
@@ -798,7 +798,7 @@ MetaxyStatus metaxy_store_write_batch(const MetaxyStore *store,
  * that the caller releases, on any thread, also after the store is freed. Each of its `get_next` is one call under
  * `context`, whose cancel switch it shares; `metaxy_error_from_stream` tells why one failed. Any thread. Fails with
  * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`,
- * `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ * `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
  *
  * @since 0.1.0
  */
@@ -948,7 +948,7 @@ MetaxyStatus metaxy_store_list(const MetaxyStore *store,
  * For a defined feature it takes some 32 bytes of memory for each row of the table, as a read does. Any thread. Fails
  * with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND` if there is no
  * table of the feature, `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
- * `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ * `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
  *
  * @since 0.1.0
  */
@@ -1271,7 +1271,7 @@ void metaxy_buffered_writer_free(MetaxyBufferedWriter *writer);
  * for reading, or of another project than the feature (see the option `write.cross_project`), `METAXY_NOT_FOUND` if the
  * feature is not defined or has no table (for a soft delete: in the whole chain), `METAXY_UNSUPPORTED` for a table of
  * Metaxy itself, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT` if other writers moved the rows again and again,
- * `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, and with
+ * `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, and with
  * `METAXY_UNAVAILABLE` if it is not known whether the storage has made the commit.
  *
  * @since 0.1.0
@@ -1370,8 +1370,8 @@ MetaxyStatus metaxy_store_copy(const MetaxyStore *from,
  * and `problem` (large text): where `feature` is NULL, a table that cannot be compacted does not keep the others from
  * it, but has no numbers and the reason here. If the call fails or is cancelled, the tables before are compacted. Any
  * thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed or
- * open for reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
- * `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ * open for reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_UNSUPPORTED` if a server keeps the tables, `METAXY_CONFLICT`,
+ * `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
  *
  * @since 0.1.0
  */

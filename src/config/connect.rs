@@ -7,17 +7,16 @@ use super::tree::Place;
 use crate::backend::Location;
 use crate::error::Result;
 use crate::log::{self, Level};
-use crate::store::options::{API_KEY, HOST_OVERRIDE, Options, REGION, STORAGE_OPTIONS};
+use crate::store::options::{API_KEY, HOST_OVERRIDE, Options, REGION, STORAGE_OPTIONS, TLS_CA_FILE};
 
 /// What is kept, by the names of `lancedb.connect`.
-const KEPT: [&str; 4] = ["api_key", "region", "host_override", "storage_options"];
+const KEPT: [&str; 5] = ["api_key", "region", "host_override", "storage_options", "client_config"];
 
 /// What `lancedb.connect` takes besides, which has no meaning here.
-const PASSED_OVER: [&str; 8] = [
+const PASSED_OVER: [&str; 7] = [
     "sql_host_override",
     "read_consistency_interval",
     "request_thread_pool",
-    "client_config",
     "manifest_enabled",
     "namespace_client_impl",
     "namespace_client_properties",
@@ -30,6 +29,8 @@ pub struct Connect {
     pub api_key: Option<String>,
     pub region: Option<String>,
     pub host_override: Option<String>,
+    /// `client_config.tls_config.ssl_ca_cert`.
+    pub ca_file: Option<String>,
     pub storage_options: BTreeMap<String, String>,
 }
 
@@ -42,7 +43,10 @@ impl Connect {
             Some(options) => options.members()?,
             None => Vec::new(),
         };
+        let tls = place.member("client_config").and_then(|client| client.member("tls_config"));
+        let ca_file = tls.and_then(|tls| tls.member("ssl_ca_cert"));
         Ok(Connect {
+            ca_file: ca_file.map(|path| path.text()).transpose()?,
             api_key: text("api_key")?,
             region: text("region")?,
             host_override: text("host_override")?,
@@ -68,6 +72,7 @@ impl Connect {
             }
             Location::Server(server) => {
                 options.set(API_KEY, self.api_key.as_deref())?;
+                options.set(TLS_CA_FILE, self.ca_file.as_deref())?;
                 // Where the URI says where the server is, these two say it again.
                 let of_cloud = |text: &Option<String>| text.clone().filter(|_| server.url.is_none());
                 options.set(REGION, of_cloud(&self.region).as_deref())?;
@@ -90,6 +95,7 @@ impl fmt::Debug for Connect {
             ("api_key", self.api_key.is_some()),
             ("region", self.region.is_some()),
             ("host_override", self.host_override.is_some()),
+            ("client_config", self.ca_file.is_some()),
         ];
         let options = self.storage_options.keys().map(|name| format!("storage_options.{name}"));
         let names = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned());

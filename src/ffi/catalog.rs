@@ -106,7 +106,7 @@ pub unsafe extern "C" fn metaxy_store_list(
 /// For a defined feature it takes some 32 bytes of memory for each row of the table, as a read does. Any thread. Fails
 /// with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND` if there is no
 /// table of the feature, `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
-/// `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+/// `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]

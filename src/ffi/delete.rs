@@ -40,7 +40,7 @@ use crate::ffi::store::MetaxyStore;
 /// for reading, or of another project than the feature (see the option `write.cross_project`), `METAXY_NOT_FOUND` if the
 /// feature is not defined or has no table (for a soft delete: in the whole chain), `METAXY_UNSUPPORTED` for a table of
 /// Metaxy itself, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT` if other writers moved the rows again and again,
-/// `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, and with
+/// `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, and with
 /// `METAXY_UNAVAILABLE` if it is not known whether the storage has made the commit.
 ///
 /// @since 0.1.0

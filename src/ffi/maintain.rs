@@ -29,8 +29,8 @@ use crate::store::options::Options;
 /// and `problem` (large text): where `feature` is NULL, a table that cannot be compacted does not keep the others from
 /// it, but has no numbers and the reason here. If the call fails or is cancelled, the tables before are compacted. Any
 /// thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed or
-/// open for reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
-/// `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+/// open for reading, `METAXY_NOT_FOUND` if there is no such table, `METAXY_UNSUPPORTED` if a server keeps the tables, `METAXY_CONFLICT`,
+/// `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]

@@ -127,7 +127,7 @@ pub unsafe extern "C" fn metaxy_store_define(
 /// large text), `fields` (large list of struct of `field`, `code_version`, `field_version`), `feature_version`,
 /// `code_version`, `spec_version`, `definition_version`, `project_version` (large text). The versions are null while a
 /// feature that this one depends on is not defined. Any thread. Fails with `METAXY_INVALID_ARGUMENT`,
-/// `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`,
+/// `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`,
 /// `METAXY_TIMEOUT`.
 ///
 /// @since 0.1.0
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn metaxy_store_features(
 /// calling thread only, those of its arrays on any. `feature`, `options` and `context` are borrowed for the call; the
 /// latter two may be NULL. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`,
 /// `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`, `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT`,
-/// `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, or as the stream failed if
+/// `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`, or as the stream failed if
 /// it is one of the library.
 ///
 /// @since 0.1.0
@@ -250,7 +250,7 @@ fn write(
 /// that the caller releases, on any thread, also after the store is freed. Each of its `get_next` is one call under
 /// `context`, whose cancel switch it shares; `metaxy_error_from_stream` tells why one failed. Any thread. Fails with
 /// `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`,
-/// `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+/// `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]

@@ -115,7 +115,9 @@ impl Told {
 
 /// Whether an error means that a store could not be asked, rather than that it has answered.
 pub fn is_unavailable(error: &Error) -> bool {
-    matches!(error.status(), Status::Unavailable | Status::Permission | Status::Timeout | Status::Io)
+    // A bucket that does not exist, or is in another region, cannot be asked either.
+    error.detail("reason").is_some()
+        || matches!(error.status(), Status::Unavailable | Status::Permission | Status::Timeout | Status::Io)
 }
 
 impl Store {

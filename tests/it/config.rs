@@ -332,7 +332,7 @@ fn relative_places_are_those_of_the_time_of_loading() {
 
 #[test]
 fn what_has_no_meaning_is_told_once_when_the_store_is_opened() {
-    let secret = "connect_kwargs = {client_config = 'sesame', region = 'eu'}";
+    let secret = "connect_kwargs = {sql_host_override = 'sesame', region = 'eu'}";
     let project = Project::new(&CHAIN.replace("[stores.staging]", &format!("{secret}\n[stores.staging]")));
     let listener = listen(Level::Warn, project.path().to_str().unwrap());
     let config = project.load(&[("METAXY_STORES__CI__URI", "/x")]).unwrap();
@@ -345,7 +345,7 @@ fn what_has_no_meaning_is_told_once_when_the_store_is_opened() {
     config.open_store(None, &Options::new(), &Call::default()).unwrap();
     let said = listener.heard();
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains("client_config has no meaning here") && !said[0].contains("sesame"), "{said:?}");
+    assert!(said[0].contains("sql_host_override has no meaning here") && !said[0].contains("sesame"), "{said:?}");
 }
 
 #[test]

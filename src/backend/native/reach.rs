@@ -96,7 +96,8 @@ impl Database {
 
     fn explained(&self, reach: &Reach, evidence: &Evidence) -> Error {
         let error = unreachable(evidence, Some(reach.provider), &self.reaching());
-        if evidence.reason != Reason::Credentials || reach.credentials {
+        // Who was told by the storage that they are wrong has some.
+        if evidence.reason != Reason::Credentials || evidence.code.is_some() || reach.credentials {
             return error;
         }
         let advice = evidence.reason.advice(Some(reach.provider));
