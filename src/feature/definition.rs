@@ -9,6 +9,9 @@ use super::key::{FeatureKey, FieldKey};
 use super::spec::FeatureSpec;
 use crate::error::{Error, Result};
 
+/// Where Python looks for the class of a pushed feature that has none: it does not do without a path.
+const NO_CLASS: &str = "libmetaxy";
+
 /// Everything that a graph knows about one feature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureDefinition {
@@ -67,10 +70,15 @@ impl FeatureDefinition {
             .map_err(|error| error.reworded(|said| format!("the schema: {said}")).with("feature", &key))?;
         Ok(FeatureDefinition {
             schema,
-            class_path: class_path.map(str::to_owned),
+            class_path: class_path.filter(|path| *path != no_class(&key)).map(str::to_owned),
             project: project.map(str::to_owned),
             ..Self::of(spec)
         })
+    }
+
+    /// The class path as a store keeps it.
+    pub fn pushed_class_path(&self) -> String {
+        self.class_path.clone().unwrap_or_else(|| no_class(self.key()))
     }
 
     /// The envelope that [`FeatureDefinition::from_json`] reads.
@@ -149,6 +157,10 @@ impl FeatureDefinition {
         };
         read().map_err(|error: Error| error.with("feature", &key))
     }
+}
+
+fn no_class(feature: &FeatureKey) -> String {
+    format!("{NO_CLASS}.{}", feature.table_name())
 }
 
 fn read_provenance(spec: &FeatureSpec, node: &Node<'_>) -> Result<BTreeMap<FieldKey, String>> {
@@ -270,6 +282,11 @@ mod tests {
         let spec = definition.spec.canonical_json().to_string();
         let read = |schema| FeatureDefinition::from_pushed(&spec, schema, Some("m.C"), Some("mine"));
         assert_eq!(read(r#"{"b": null}"#).unwrap(), definition);
+        let without_class = FeatureDefinition { class_path: None, ..definition.clone() };
+        let path = without_class.pushed_class_path();
+        let again =
+            FeatureDefinition::from_pushed(&spec, r#"{"b": null}"#, Some(&path), Some("mine")).unwrap();
+        assert_eq!((path.as_str(), again), ("libmetaxy.a", without_class));
         let error = read("[]").unwrap_err();
         assert_eq!(error.detail("feature"), Some("a"));
         assert!(error.message().starts_with("the schema: "), "{error}");

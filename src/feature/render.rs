@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use super::difference::{Difference, Kind};
 use super::graph::Graph;
 use super::key::FeatureKey;
-use super::spec::{FeatureDep, Lineage};
+use super::spec::{DEFAULT_CODE_VERSION, FeatureDep, Lineage};
 use super::version::{Truncation, Versions};
 
 /// The characters of a version that are shown.
@@ -20,7 +20,7 @@ pub struct Picture<'g> {
 
 struct Node<'g> {
     feature: &'g FeatureKey,
-    /// Its version, then each of its fields with its code version.
+    /// Its version, then each of its fields with the code version that it was given.
     lines: Vec<String>,
     look: Look,
 }
@@ -122,7 +122,10 @@ impl<'g> Picture<'g> {
                 lines.push(version.chars().take(SHOWN).collect());
             }
             let fields = definition.spec.fields.iter();
-            lines.extend(fields.map(|field| format!("{}: {}", field.key, field.code_version)));
+            lines.extend(fields.map(|field| match field.code_version.as_str() {
+                DEFAULT_CODE_VERSION => field.key.to_string(),
+                version => format!("{}: {version}", field.key),
+            }));
             let look = if definition.external { Look::External } else { Look::Plain };
             self.nodes.push(Node { feature: key, lines, look });
             self.edges.extend(definition.spec.deps.iter().map(|dep| Edge::of(dep, key)));
@@ -277,8 +280,8 @@ mod tests {
             format!(
                 "flowchart LR\n\
                  \x20   f_a__v_45_x[\"<b>a/v-x</b><br/>{}<br/>f: 1#34;#60;b#62;#92;\"]\n\
-                 \x20   f_b[\"<b>b</b><br/>default: __metaxy_initial__\"]\n\
-                 \x20   f_end[\"<b>end</b><br/>{}<br/>default: __metaxy_initial__\"]\n\
+                 \x20   f_b[\"<b>b</b><br/>default\"]\n\
+                 \x20   f_end[\"<b>end</b><br/>{}<br/>default\"]\n\
                  \x20   f_gone[\"<b>gone</b><br/>(not defined)\"]\n\
                  \x20   f_a__v_45_x --> f_b\n\
                  \x20   f_gone -.->|N:1 optional| f_b\n\
@@ -299,7 +302,7 @@ mod tests {
         let text = Picture::of(&pictured(), Truncation::FULL).dot();
         for line in [
             r#"f: 1\"<b>\\"];"#,
-            r#"    "b" [label="b\ndefault: __metaxy_initial__"];"#,
+            r#"    "b" [label="b\ndefault"];"#,
             r#"    "a/v-x" -> "b";"#,
             r#"    "gone" -> "b" [style=dashed, label="N:1 optional"];"#,
             r##"class="external", fillcolor="#eeeeee", style="filled,dashed"];"##,

@@ -29,9 +29,6 @@ use crate::versioning::SampleHash;
 const METAXY_TAG: &str = "metaxy";
 const METAXY_VERSION: &str = "0.1.11";
 
-/// Where Python would find the class of a feature that has none: its table needs some path.
-const NO_CLASS: &str = "libmetaxy";
-
 /// What is known of the definitions in the table before a push.
 #[derive(Default)]
 struct Before {
@@ -232,10 +229,6 @@ fn rows(
     let text = |of: &dyn Fn(&Item<'_>) -> String| -> ArrayRef {
         Arc::new(items.iter().map(|item| Some(of(item))).collect::<LargeStringArray>())
     };
-    let class_path = |definition: &FeatureDefinition| match &definition.class_path {
-        Some(path) => path.clone(),
-        None => format!("{NO_CLASS}.{}", definition.key().table_name()),
-    };
     let times = (time..).take(items.len()).map(Some).collect::<TimestampMicrosecondArray>();
     let schema = pushed::schema();
     let columns: Vec<ArrayRef> = vec![
@@ -246,7 +239,7 @@ fn rows(
         Arc::new(times),
         text(&|item| python_json::to_string(&item.definition.spec.canonical_json())),
         text(&|item| python_json::to_string(&item.definition.schema)),
-        text(&|item| class_path(item.definition)),
+        text(&|item| item.definition.pushed_class_path()),
         text(&|_| project_version.to_owned()),
         text(&|_| tags.to_owned()),
         new_null_array(schema.field(schema.fields().len() - 1).data_type(), items.len()),

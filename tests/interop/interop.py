@@ -33,6 +33,7 @@ from features import CROP, HYPHEN, JOINED, PAIR, VIDEO
 from metaxy_c import Bucket, Library, MetaxyError
 
 IDS = ["", "a", "žluťoučký kůň 🐎", "日本/東京", "it's | a \"pipe\"", "trailing space ", "z" * 2000]
+__metaxy_project__ = features.PROJECT  # of the feature classes of this module
 PYTHON_HASHING = {"hash__algorithm": "xxhash32", "hash__truncation_length": 8}
 NOON = datetime.datetime(2026, 2, 28, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
 
@@ -731,7 +732,7 @@ def pushed(library: Library, directory: Path) -> None:
         versions = SystemTableStorage(store).push_graph_snapshot().project_version
     broken = definitions_in(classes).head(1).with_columns(pl.lit("i/broken").alias("feature_key"), pl.lit("{").alias("feature_spec"))
     lance.write_dataset(arrow(broken), str(classes / "metaxy_system__feature_versions.lance"), mode="append")
-    with library.open(classes, project="interop", **PYTHON_HASHING) as store:
+    with library.open(classes, **PYTHON_HASHING) as store:
         found = {row["feature"]: row for row in store.load().to_pylist()}
         assert found["i/seen"]["feature_version"] == Seen.feature_version(), found
         assert found["i/counted"]["feature_version"] == Counted.feature_version(), found
