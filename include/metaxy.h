@@ -289,6 +289,11 @@ struct ArrowArrayStream {
 #define METAXY_KIND_BUFFERED_WRITER 9
 
 /**
+ * `MetaxyGraph`.
+ */
+#define METAXY_KIND_GRAPH 10
+
+/**
  * A buffer before a feature, for workers that make rows one by one.
  *
  * Rows wait in memory until enough of them do (`buffer.rows`, `buffer.bytes`) or one has waited long enough
@@ -335,6 +340,11 @@ typedef struct MetaxyContext MetaxyContext;
  * Whoever receives one frees it with `metaxy_error_free`. The texts it returns live as long as it.
  */
 typedef struct MetaxyError MetaxyError;
+
+/**
+ * Features and how they depend on one another, as they are at one time; it never changes, and needs no store.
+ */
+typedef struct MetaxyGraph MetaxyGraph;
 
 /**
  * A set of options. A call that takes one copies what it needs; NULL stands for an empty set.
@@ -957,6 +967,207 @@ MetaxyStatus metaxy_store_describe(const MetaxyStore *store,
                                    const MetaxyContext *context,
                                    struct ArrowArrayStream *description,
                                    MetaxyError **error);
+
+/**
+ * Pushes the definitions of a project: those that the store has not got yet are written to it, where Metaxy and
+ * `metaxy_store_load` find them.
+ *
+ * `project` is the project whose features are pushed; if it is NULL, the project of the store, or else the only one of
+ * the defined features. External features, and those of other projects, are not pushed. `tags` is a JSON object of
+ * texts that is kept with what is written, such as `{"commit": "1f2e"}`, or NULL. If the newest version of the project
+ * in the store is another one, all its features are written, else those whose definitions differ, in one commit;
+ * pushing the same again writes nothing. Two pushes of the same that meet may both write it, which changes nothing.
+ * `project`, `tags` and `context` are borrowed for the call and may be NULL. `pushed` receives a stream that the caller
+ * releases, of one batch with a row for each feature of the project, parents first: `feature`, `project`,
+ * `feature_version`, `definition_version`, `project_version` (large text), `pushed` (bool, whether it was written). Any
+ * thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, also if no project can
+ * be told, `METAXY_NOT_FOUND` if nothing of the project is defined, or not all that its features depend on,
+ * `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
+ * `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_push(const MetaxyStore *store,
+                               const char *project,
+                               const char *tags,
+                               const MetaxyContext *context,
+                               struct ArrowArrayStream *pushed,
+                               MetaxyError **error);
+
+/**
+ * Loads definitions that were pushed, as if they were defined by `metaxy_store_define`.
+ *
+ * With `project`, the features of that project; with `project_version`, as they were in that version; and those in the
+ * array `features` of `feature_count` keys. If all of that is NULL, everything. What they depend on comes with them,
+ * unless it is defined already; a feature that is asked for replaces its definition here. Of each feature it is the
+ * newest definition of the first store of the chain that has one, be it pushed from here or by Python Metaxy; what a
+ * project version depends on in other projects is as it was at its time. All of them are defined, or none. `project`,
+ * `project_version`, `features` and `context` are borrowed for the call and may be NULL. `loaded` receives a stream that
+ * the caller releases, of one batch with a row for each definition that was found: `feature`, `project`,
+ * `feature_version` as it is now, `definition_version` and `project_version` as they were pushed (large text),
+ * `recorded_at` (timestamp in microseconds, UTC), `store` that served it (large text), and `problem` (large text): why
+ * it cannot be read and was left out, or why its version cannot be told, as when it depends on a feature that nobody has
+ * pushed; else null. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, also for definitions that contradict each other
+ * or what is defined, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND` for a project, a version or a
+ * feature that was never pushed, `METAXY_SCHEMA_MISMATCH`, `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`,
+ * `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_load(const MetaxyStore *store,
+                               const char *project,
+                               const char *project_version,
+                               const char *const *features,
+                               size_t feature_count,
+                               const MetaxyContext *context,
+                               struct ArrowArrayStream *loaded,
+                               MetaxyError **error);
+
+/**
+ * The graph of definitions that were pushed, chosen as by `metaxy_store_load`. The store's own definitions stay as they
+ * are: what they change can be told by `metaxy_graph_difference`.
+ *
+ * `project`, `project_version`, `features` and `context` are borrowed for the call and may be NULL. `graph` receives a
+ * handle that the caller frees with `metaxy_graph_free`. Any thread. Fails as `metaxy_store_load`, and with
+ * `METAXY_INVALID_ARGUMENT` for a definition that cannot be read.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_pushed_graph(const MetaxyStore *store,
+                                       const char *project,
+                                       const char *project_version,
+                                       const char *const *features,
+                                       size_t feature_count,
+                                       const MetaxyContext *context,
+                                       MetaxyGraph **graph,
+                                       MetaxyError **error);
+
+/**
+ * The graph of the features that are defined in a store now, with the versions that the store gives them.
+ *
+ * `context` is borrowed for the call and may be NULL. `graph` receives a handle that the caller frees with
+ * `metaxy_graph_free`. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`,
+ * `METAXY_INVALID_STATE`, `METAXY_CORRUPT`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_graph(const MetaxyStore *store,
+                                const MetaxyContext *context,
+                                MetaxyGraph **graph,
+                                MetaxyError **error);
+
+/**
+ * Makes a graph of definitions in JSON, as `metaxy_store_define` takes them, without a store.
+ *
+ * Of `options`, `project` is the project of those that name none, and `hash.truncation_length` the length of versions,
+ * which are whole without it. `json` and `options` are borrowed for the call; `options` may be NULL. `graph` receives a
+ * handle that the caller frees with `metaxy_graph_free`. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, which names
+ * the JSON path or the features, and `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_graph_new(const char *json,
+                              const MetaxyOptions *options,
+                              MetaxyGraph **graph,
+                              MetaxyError **error);
+
+/**
+ * Lists the features of a graph, each after those that it depends on; alphabetical where that leaves a choice.
+ *
+ * `features` receives a stream that the caller releases, of one batch with the columns of `metaxy_store_features`, and
+ * `depends_on` (large list of large text), `class_path`, `description` (large text), `spec` and `schema` (large text,
+ * JSON in which nothing is left out). Versions are null where a feature depends on one that is not defined. Any thread.
+ * Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_graph_features(const MetaxyGraph *graph,
+                                   struct ArrowArrayStream *features,
+                                   MetaxyError **error);
+
+/**
+ * Lists what the features of a graph depend on: a row for each pair of features, by the order of
+ * `metaxy_graph_features`.
+ *
+ * `dependencies` receives a stream that the caller releases, of one batch with the columns `feature`, `depends_on`
+ * (large text), `defined`, whether the latter is, `optional` (bool), `lineage` (large text: `1:1`, `N:1` or `1:N`), its
+ * columns `on`, `select` (large list of large text), `rename` (large list of struct of `from`, `to`), `filters` (large
+ * list of large text), each null if it is not given, and `fields` (large list of struct of `field` and the field `from`
+ * the dependency that feeds it; null unless all dependencies of the feature are defined). Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_graph_dependencies(const MetaxyGraph *graph,
+                                       struct ArrowArrayStream *dependencies,
+                                       MetaxyError **error);
+
+/**
+ * Tells what differs between two graphs, and which features that makes stale; features that are as they were are left
+ * out.
+ *
+ * `difference` receives a stream that the caller releases, of one batch with these columns, parents first and removed
+ * features last:
+ *
+ * - `feature` (large text);
+ * - `difference` (large text): `added`, `removed`, `changed`, or `upstream` if only what it is computed from differs;
+ * - `stale` (bool): whether its samples have to be computed again; never of one that was added or removed;
+ * - `because` (large list of large text): the features whose own changes make it stale, itself among them;
+ * - `changes` (large list of struct of `what`, `subject`, `before`, `after`, large texts): what differs in its own
+ *   definition: `id_columns`, `dependency`, `select`, `rename`, `filters`, `fields_mapping`, `lineage`, `optional`, of
+ *   the dependency `subject`; `field`, `code_version`, `field_dependencies`, of the field `subject`; `metadata`,
+ *   `description`, `order`, `schema`, `project`, `class_path`, `external`, `provenance_by_field`; before and after as
+ *   JSON, null if it was not there;
+ * - `fields` (large list of struct of `field`, `difference`, `version_before`, `version_after`): its fields that are
+ *   not as they were;
+ * - `version_before`, `version_after` (large text): the feature versions, cut to the length of those of `after`.
+ *
+ * Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, and with `METAXY_NOT_FOUND`, which names
+ * both features, if one depends on another that is not defined in its graph.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_graph_difference(const MetaxyGraph *before,
+                                     const MetaxyGraph *after,
+                                     struct ArrowArrayStream *difference,
+                                     MetaxyError **error);
+
+/**
+ * Draws a graph as text: a flowchart for Mermaid, or a graph for Graphviz.
+ *
+ * `language` is `mermaid` or `dot`. With `before`, which may be NULL, what `metaxy_graph_difference` tells stands out,
+ * and features that were removed are drawn too. Both are borrowed for the call. `text` receives a text that the caller
+ * frees with `metaxy_string_free`. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, and, with
+ * `before`, as `metaxy_graph_difference`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_graph_render(const MetaxyGraph *graph,
+                                 const MetaxyGraph *before,
+                                 const char *language,
+                                 char **text,
+                                 MetaxyError **error);
+
+/**
+ * The definitions of a graph in JSON, as `metaxy_graph_new` and `metaxy_store_define` take them, parents first.
+ *
+ * `json` receives a text that the caller frees with `metaxy_string_free`. Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_graph_json(const MetaxyGraph *graph,
+                               char **json,
+                               MetaxyError **error);
+
+/**
+ * Frees a graph; NULL and a handle already freed are ignored.
+ *
+ * `graph` is consumed. Any thread.
+ *
+ * @since 0.1.0
+ */
+void metaxy_graph_free(MetaxyGraph *graph);
 
 /**
  * Makes a request for all columns of the current rows.

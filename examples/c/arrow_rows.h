@@ -169,6 +169,16 @@ static void arrow_print_value(const char *format, const struct ArrowArray *colum
         printf("%-22" PRId64, ((const int64_t *)column->buffers[1])[i]);
     } else if (!strcmp(format, "L")) {
         printf("%-22" PRIu64, ((const uint64_t *)column->buffers[1])[i]);
+    } else if (!strcmp(format, "b")) {
+        printf("%-22s", ((const unsigned char *)column->buffers[1])[i / 8] >> (i % 8) & 1 ? "yes" : "no");
+    } else if (!strcmp(format, "+L") && column->children[0]->n_buffers == 3) {
+        /* Of texts, as all lists that the library gives of plain values. */
+        const int64_t *lengths = column->buffers[1], *ends = column->children[0]->buffers[1];
+        const char *bytes = column->children[0]->buffers[2];
+        for (int64_t item = lengths[i]; item < lengths[i + 1]; item++) {
+            int64_t at = column->children[0]->offset + item;
+            printf("%s%.*s", item > lengths[i] ? ", " : "", (int)(ends[at + 1] - ends[at]), bytes + ends[at]);
+        }
     } else {
         printf("%-22s", format);
     }

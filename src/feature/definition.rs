@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::document::{self, Node};
 use super::key::{FeatureKey, FieldKey};
 use super::spec::FeatureSpec;
 use crate::error::{Error, Result};
+
+/// Where Python looks for the class of a pushed feature that has none: it does not do without a path.
+const NO_CLASS: &str = "libmetaxy";
 
 /// Everything that a graph knows about one feature.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +53,52 @@ impl FeatureDefinition {
         let root = Node::root(&value);
         let nodes = if value.is_array() { root.list()? } else { vec![root] };
         nodes.iter().map(|node| Self::read(node, default_project)).collect()
+    }
+
+    /// Reads a definition that a store keeps: the texts of its spec and its schema, and what belongs
+    /// to them.
+    pub fn from_pushed(
+        spec: &str,
+        schema: &str,
+        class_path: Option<&str>,
+        project: Option<&str>,
+    ) -> Result<Self> {
+        let spec = FeatureSpec::from_json(spec)?;
+        let key = spec.key.clone();
+        let schema = document::parse(schema)
+            .and_then(|schema| Ok(Value::Object(Node::root(&schema).object()?.clone())))
+            .map_err(|error| error.reworded(|said| format!("the schema: {said}")).with("feature", &key))?;
+        Ok(FeatureDefinition {
+            schema,
+            class_path: class_path.filter(|path| *path != no_class(&key)).map(str::to_owned),
+            project: project.map(str::to_owned),
+            ..Self::of(spec)
+        })
+    }
+
+    /// The class path as a store keeps it.
+    pub fn pushed_class_path(&self) -> String {
+        self.class_path.clone().unwrap_or_else(|| no_class(self.key()))
+    }
+
+    /// The envelope that [`FeatureDefinition::from_json`] reads.
+    pub fn to_json(&self) -> Value {
+        let mut envelope = json!({
+            "feature_spec": self.spec.canonical_json(),
+            "feature_schema": self.schema,
+            "feature_class_path": self.class_path,
+            "project": self.project,
+        });
+        if let (true, Value::Object(members)) = (self.external, &mut envelope) {
+            members.insert("external".to_owned(), json!(true));
+            let versions = self.provenance_by_field.iter();
+            let versions: Map<_, _> =
+                versions.map(|(field, version)| (field.to_string(), json!(version))).collect();
+            if !versions.is_empty() {
+                members.insert("provenance_by_field".to_owned(), Value::Object(versions));
+            }
+        }
+        envelope
     }
 
     /// The name of the feature.
@@ -108,6 +157,10 @@ impl FeatureDefinition {
         };
         read().map_err(|error: Error| error.with("feature", &key))
     }
+}
+
+fn no_class(feature: &FeatureKey) -> String {
+    format!("{NO_CLASS}.{}", feature.table_name())
 }
 
 fn read_provenance(spec: &FeatureSpec, node: &Node<'_>) -> Result<BTreeMap<FieldKey, String>> {
@@ -206,6 +259,38 @@ mod tests {
         assert_eq!(error.detail("path"), Some("$.feature_spec"));
         assert!(FeatureDefinition::from_json("7", None).is_err());
         assert!(FeatureDefinition::from_json(SPEC, Some("a__b")).is_err());
+    }
+
+    #[test]
+    fn an_envelope_is_read_back_from_what_is_written_of_it() {
+        for members in [
+            "",
+            r#", "feature_schema": {"b": null, "a": [1.5]}, "feature_class_path": "m.C", "project": "theirs""#,
+            r#", "external": true, "provenance_by_field": {"x": "cafecafe"}"#,
+            r#", "external": true"#,
+        ] {
+            let definition = envelope(members).unwrap().remove(0);
+            let again = FeatureDefinition::from_json(&definition.to_json().to_string(), None).unwrap();
+            assert_eq!(again, [definition], "{members}");
+        }
+    }
+
+    #[test]
+    fn what_a_store_keeps_of_a_definition_is_read_back() {
+        let definition =
+            envelope(r#", "feature_schema": {"b": null}, "feature_class_path": "m.C""#).unwrap().remove(0);
+        let spec = definition.spec.canonical_json().to_string();
+        let read = |schema| FeatureDefinition::from_pushed(&spec, schema, Some("m.C"), Some("mine"));
+        assert_eq!(read(r#"{"b": null}"#).unwrap(), definition);
+        let without_class = FeatureDefinition { class_path: None, ..definition.clone() };
+        let path = without_class.pushed_class_path();
+        let again =
+            FeatureDefinition::from_pushed(&spec, r#"{"b": null}"#, Some(&path), Some("mine")).unwrap();
+        assert_eq!((path.as_str(), again), ("libmetaxy.a", without_class));
+        let error = read("[]").unwrap_err();
+        assert_eq!(error.detail("feature"), Some("a"));
+        assert!(error.message().starts_with("the schema: "), "{error}");
+        assert!(FeatureDefinition::from_pushed("{", "{}", None, None).is_err());
     }
 
     #[test]

@@ -111,7 +111,8 @@ impl Graph {
             None => {
                 let hint = did_you_mean(dep.feature.as_str(), self.definitions.keys().map(FeatureKey::as_str));
                 let message = format!(
-                    "feature `{feature}` depends on `{missing}`, which is not defined: define `{missing}` first{hint}",
+                    "feature `{feature}` depends on `{missing}`, which is not defined: define `{missing}` first, or load it \
+                     from where its project has pushed it{hint}",
                     missing = dep.feature
                 );
                 Err(Error::new(Status::NotFound, message).with("feature", feature).with("dependency", &dep.feature))
@@ -161,7 +162,8 @@ impl Graph {
         }
     }
 
-    fn find(&self, feature: &FeatureKey) -> Option<&FeatureDefinition> {
+    /// The definition of a feature, if it is defined.
+    pub fn find(&self, feature: &FeatureKey) -> Option<&FeatureDefinition> {
         self.definitions.get(feature).map(Arc::as_ref)
     }
 

@@ -3,19 +3,23 @@
 //! Everything here is a pure function of JSON text: nothing reads a store, a clock or a setting.
 
 mod definition;
+mod difference;
 mod document;
 mod graph;
 mod key;
 mod plan;
 pub mod python_json;
+mod render;
 mod spec;
 pub mod system_columns;
 mod version;
 
 pub use definition::{FeatureDefinition, check_project_name};
+pub use difference::{Change, Difference, FeatureDifference, FieldDifference, Kind as DifferenceKind};
 pub use graph::Graph;
 pub use key::{FeatureKey, FieldKey, Key, KeyKind, SYSTEM_NAMESPACE, SYSTEM_TABLE_PREFIX};
 pub use plan::{Plan, QualifiedField, Upstream};
+pub use render::Picture;
 pub use spec::{
     ALL_FIELDS, DEFAULT_CODE_VERSION, FeatureDep, FeatureSpec, FieldDep, FieldDeps, FieldSelection,
     FieldSpec, FieldsMapping, Lineage,

@@ -1,4 +1,4 @@
-//! JSON text exactly as Python's `json.dumps(value, sort_keys=True)` writes it, because that text is hashed.
+//! JSON text exactly as Python's `json.dumps` writes it: sorted where it is hashed, else as it is.
 
 use std::fmt::Write;
 
@@ -7,11 +7,25 @@ use serde_json::{Number, Value};
 /// Writes `value` with sorted members, `", "` and `": "` between tokens, and ASCII only.
 pub fn to_string_sorted(value: &Value) -> String {
     let mut text = String::new();
-    write_value(&mut text, value);
+    write_value(&mut text, value, Members::Sorted);
     text
 }
 
-fn write_value(text: &mut String, value: &Value) {
+/// As [`to_string_sorted`], with the members in the order in which they were given.
+pub fn to_string(value: &Value) -> String {
+    let mut text = String::new();
+    write_value(&mut text, value, Members::Given);
+    text
+}
+
+/// The order of an object's members.
+#[derive(Clone, Copy, PartialEq)]
+enum Members {
+    Sorted,
+    Given,
+}
+
+fn write_value(text: &mut String, value: &Value, order: Members) {
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(true) => text.push_str("true"),
@@ -22,20 +36,22 @@ fn write_value(text: &mut String, value: &Value) {
             text.push('[');
             for (index, item) in items.iter().enumerate() {
                 separate(text, index);
-                write_value(text, item);
+                write_value(text, item, order);
             }
             text.push(']');
         }
         Value::Object(members) => {
-            // Python compares strings by code point, which is also the order of their UTF-8 bytes.
             let mut members: Vec<_> = members.iter().collect();
-            members.sort_by_key(|(name, _)| *name);
+            if order == Members::Sorted {
+                // Python compares strings by code point, which is also the order of their UTF-8 bytes.
+                members.sort_by_key(|(name, _)| *name);
+            }
             text.push('{');
             for (index, (name, member)) in members.into_iter().enumerate() {
                 separate(text, index);
                 write_string(text, name);
                 text.push_str(": ");
-                write_value(text, member);
+                write_value(text, member, order);
             }
             text.push('}');
         }
@@ -155,6 +171,13 @@ mod tests {
             to_string_sorted(&value),
             r#"{"": [], "Z": {}, "a": [1.0, null, true, false], "b": 1, "\u00e9": "\u00e9\ud83d\ude00\u007f\u0001\n\r\t\b\f\"\\/", "\uffff": 1, "\ud83d\ude00": 2}"#
         );
+    }
+
+    #[test]
+    fn members_stay_as_they_were_given_unless_they_are_sorted() {
+        let value: Value = serde_json::from_str(r#"{"b": {"d": 1, "c": []}, "a": "é"}"#).unwrap();
+        assert_eq!(to_string(&value), r#"{"b": {"d": 1, "c": []}, "a": "\u00e9"}"#);
+        assert_eq!(to_string_sorted(&value), r#"{"a": "\u00e9", "b": {"c": [], "d": 1}}"#);
     }
 
     proptest! {

@@ -303,7 +303,7 @@ impl FeatureDep {
         Ok(())
     }
 
-    fn canonical_json(&self) -> Value {
+    pub(super) fn canonical_json(&self) -> Value {
         json!({
             "feature": self.feature,
             "select": self.select,
@@ -427,13 +427,8 @@ impl FieldSpec {
         })
     }
 
-    fn canonical_json(&self) -> Value {
-        let deps = match &self.deps {
-            FieldDeps::Mapped => json!([]),
-            FieldDeps::All => json!(ALL_FIELDS),
-            FieldDeps::Explicit(deps) => deps.iter().map(FieldDep::canonical_json).collect(),
-        };
-        json!({"key": self.key, "code_version": self.code_version, "deps": deps})
+    pub(super) fn canonical_json(&self) -> Value {
+        json!({"key": self.key, "code_version": self.code_version, "deps": self.deps.canonical_json()})
     }
 }
 
@@ -446,6 +441,14 @@ impl FieldDeps {
                 Ok(FieldDeps::Explicit(node.list()?.iter().map(FieldDep::read).collect::<Result<_>>()?))
             }
             _ => Err(node.expected(&format!("a list or {ALL_FIELDS:?}"))),
+        }
+    }
+
+    pub(super) fn canonical_json(&self) -> Value {
+        match self {
+            FieldDeps::Mapped => json!([]),
+            FieldDeps::All => json!(ALL_FIELDS),
+            FieldDeps::Explicit(deps) => deps.iter().map(FieldDep::canonical_json).collect(),
         }
     }
 }

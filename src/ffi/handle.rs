@@ -24,10 +24,11 @@ pub enum Kind {
     Stream = 7,
     Config = 8,
     BufferedWriter = 9,
+    Graph = 10,
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 10] = [
         Kind::Store,
         Kind::Writer,
         Kind::ReadRequest,
@@ -37,6 +38,7 @@ impl Kind {
         Kind::Stream,
         Kind::Config,
         Kind::BufferedWriter,
+        Kind::Graph,
     ];
 
     pub fn from_code(code: u64) -> Option<Kind> {
@@ -54,6 +56,7 @@ impl Kind {
             Kind::Stream => "ArrowArrayStream",
             Kind::Config => "MetaxyConfig",
             Kind::BufferedWriter => "MetaxyBufferedWriter",
+            Kind::Graph => "MetaxyGraph",
         }
     }
 }

@@ -83,6 +83,8 @@ pub const METAXY_KIND_STREAM: i32 = 7;
 pub const METAXY_KIND_CONFIG: i32 = 8;
 /// `MetaxyBufferedWriter`.
 pub const METAXY_KIND_BUFFERED_WRITER: i32 = 9;
+/// `MetaxyGraph`.
+pub const METAXY_KIND_GRAPH: i32 = 10;
 
 /// How many objects of `kind` (`METAXY_KIND_*`) this process has received and not freed; 0 for a kind there is not.
 ///
@@ -114,6 +116,7 @@ mod tests {
             (METAXY_KIND_STREAM, Kind::Stream),
             (METAXY_KIND_CONFIG, Kind::Config),
             (METAXY_KIND_BUFFERED_WRITER, Kind::BufferedWriter),
+            (METAXY_KIND_GRAPH, Kind::Graph),
         ];
         for (constant, kind) in kinds {
             assert_eq!(constant, kind as i32);

@@ -13,6 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::Store;
 use super::context::Call;
+use super::pushed;
 use super::settings::told_by;
 use super::system_columns as system;
 use super::tally::tally;
@@ -22,10 +23,6 @@ use crate::feature::{FeatureDefinition, FeatureKey, SYSTEM_NAMESPACE, SYSTEM_TAB
 
 /// Tables that are looked at at the same time.
 const TABLES: usize = 8;
-
-/// Where Metaxy keeps the definitions that were pushed to a store, and the column with their keys.
-const PUSHED: &str = "metaxy_system__feature_versions";
-const PUSHED_KEY: &str = "feature_key";
 
 impl Store {
     /// Whether this store has a table of `feature`, which need not be defined, with rows or without.
@@ -77,7 +74,7 @@ impl Store {
     async fn pushed_keys(&self, tables: HashSet<&str>) -> HashMap<String, FeatureKey> {
         let mut keys = HashMap::new();
         if !tables.is_empty()
-            && let Ok(Some(definitions)) = self.database().open(PUSHED).await
+            && let Ok(Some(definitions)) = self.database().open(pushed::TABLE).await
         {
             // What was read before a failure is true all the same.
             let _ = collect_keys(&definitions, &tables, &mut keys).await;
@@ -91,12 +88,14 @@ async fn collect_keys(
     tables: &HashSet<&str>,
     keys: &mut HashMap<String, FeatureKey>,
 ) -> Result<()> {
-    if definitions.schema().column_with_name(PUSHED_KEY).is_none() {
+    if definitions.schema().column_with_name(pushed::FEATURE_KEY).is_none() {
         return Ok(());
     }
-    let mut batches = definitions.scan(vec![PUSHED_KEY.to_owned()]).stream().await?;
+    let mut batches = definitions.scan(vec![pushed::FEATURE_KEY.to_owned()]).stream().await?;
     while let Some(batch) = batches.try_next().await? {
-        let texts = batch.column_by_name(PUSHED_KEY).and_then(|texts| cast(texts, &DataType::LargeUtf8).ok());
+        let texts = batch
+            .column_by_name(pushed::FEATURE_KEY)
+            .and_then(|texts| cast(texts, &DataType::LargeUtf8).ok());
         let Some(texts) = texts.as_ref().and_then(|texts| texts.as_string_opt::<i64>()) else { break };
         for key in texts.iter().flatten().filter_map(|text| FeatureKey::parse(text).ok()) {
             let table = key.table_name();

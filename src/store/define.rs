@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use super::Store;
 use super::context::Call;
 use crate::error::{Error, Result, Status};
-use crate::feature::{FeatureDefinition, FeatureVersions, Graph, Versions};
+use crate::feature::{FeatureDefinition, FeatureVersions, Graph, Truncation, Versions};
 
 /// The features that are defined in a store; clones are the same.
 #[derive(Clone, Default)]
@@ -24,7 +24,7 @@ impl Features {
     }
 
     /// Replaces the features by what `change` makes of them, unless that fails.
-    fn change(&self, change: impl FnOnce(&Graph) -> Result<Graph>) -> Result<()> {
+    pub(super) fn change(&self, change: impl FnOnce(&Graph) -> Result<Graph>) -> Result<()> {
         let mut graph = self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         *graph = Arc::new(change(&graph)?);
         Ok(())
@@ -47,21 +47,29 @@ impl Store {
         self.check_open()?;
         let hash = call.run(self.hash_for_read(None)).await.map_err(|error| self.located(error))?;
         let graph = self.graph();
-        let mut versions = Versions::new(&graph, hash.truncation);
-        let rows = graph
-            .features()
-            .map(|definition| {
-                let version = match versions.of(definition.key()) {
-                    Ok(version) => Some(version),
-                    // A dependency may still be to come.
-                    Err(error) if error.status() == Status::NotFound => None,
-                    Err(error) => return Err(self.located(error)),
-                };
-                Ok((definition, version))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        catalog(&rows, |project| versions.project_version(project))
+        catalog(&graph, graph.features(), hash.truncation).map_err(|error| self.located(error))
     }
+}
+
+/// Features of `graph`, in the order in which they are given, in the columns of [`features_schema`].
+pub(super) fn catalog<'g>(
+    graph: &'g Graph,
+    features: impl Iterator<Item = &'g FeatureDefinition>,
+    truncation: Truncation,
+) -> Result<RecordBatch> {
+    let mut versions = Versions::new(graph, truncation);
+    let rows = features
+        .map(|definition| {
+            let version = match versions.of(definition.key()) {
+                Ok(version) => Some(version),
+                // A dependency may still be to come.
+                Err(error) if error.status() == Status::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            Ok((definition, version))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    rows_of_catalog(&rows, |project| versions.project_version(project))
 }
 
 /// The columns of [`Store::features`].
@@ -95,7 +103,10 @@ fn field_members() -> Fields {
 
 type Row<'a> = (&'a FeatureDefinition, Option<FeatureVersions>);
 
-fn catalog(rows: &[Row<'_>], project_version: impl Fn(Option<&str>) -> String) -> Result<RecordBatch> {
+fn rows_of_catalog(
+    rows: &[Row<'_>],
+    project_version: impl Fn(Option<&str>) -> String,
+) -> Result<RecordBatch> {
     let text = |of: &dyn Fn(&Row<'_>) -> Option<String>| -> ArrayRef {
         Arc::new(rows.iter().map(of).collect::<LargeStringArray>())
     };

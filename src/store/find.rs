@@ -104,7 +104,12 @@ impl Store {
     /// were asked, in the order of asking, in the columns of [`visits_schema`].
     pub async fn find(&self, feature: &str, request: &ReadRequest, call: &Call) -> Result<RecordBatch> {
         let key = FeatureKey::parse(feature)?;
-        let answer = call.run(async { self.answer(&self.ask(&key, request)?).await }).await;
+        let answer = call.run(async {
+            self.check_open()?;
+            Box::pin(self.refresh_externals()).await?;
+            self.answer(&self.ask(&key, request)?).await
+        });
+        let answer = answer.await;
         visits(&answer.map_err(|error| self.located(error).with("feature", &key))?.visits)
     }
 

@@ -7,6 +7,7 @@ use super::chain::{Chain, Fallback, display};
 use super::connect::connect;
 use super::context::Call;
 use super::define::Features;
+use super::external::Externals;
 use super::maintain::Upkeep;
 use super::options::{
     CACHE_BYTES, COMPACT_AFTER_WRITES, DURABILITY, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT,
@@ -34,6 +35,7 @@ struct Inner {
     materialization_id: Option<String>,
     settings: Settings,
     features: Features,
+    externals: Externals,
     upkeep: Option<Upkeep>,
     closed: AtomicBool,
     database: Database,
@@ -117,6 +119,7 @@ impl Store {
             materialization_id,
             settings,
             features,
+            externals: Externals::default(),
             chain,
             upkeep,
             closed: AtomicBool::new(false),
@@ -161,6 +164,10 @@ impl Store {
 
     pub(super) fn defined(&self) -> &Features {
         &self.0.features
+    }
+
+    pub(super) fn externals(&self) -> &Externals {
+        &self.0.externals
     }
 
     /// The features as they are defined now; later definitions do not change it.

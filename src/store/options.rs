@@ -92,7 +92,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         key: PROJECT,
         kind: Kind::Text,
-        scope: "open",
+        scope: "open, graph",
         default: "",
         description: "the project whose version is stamped on written rows; the only project of the defined \
                       features when absent",
@@ -107,7 +107,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         key: HASH_TRUNCATION_LENGTH,
         kind: Kind::IntegerOrNone,
-        scope: "open",
+        scope: "open, graph",
         default: "",
         description: "characters kept of every hash, at least 8, or none to keep all; what the store's tables use \
                       when absent, none in an empty store",

@@ -63,6 +63,8 @@ impl Store {
     }
 
     async fn read_key(&self, key: &FeatureKey, request: &ReadRequest) -> Result<RowStream> {
+        self.check_open()?;
+        Box::pin(self.refresh_externals()).await?;
         let ask = self.ask(key, request)?;
         let Answer { shares, schemas, visits } = self.answer(&ask).await?;
         let all = match schemas.as_slice() {

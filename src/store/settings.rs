@@ -79,7 +79,7 @@ impl Settings {
     pub fn from_options(options: &Options, features: Features) -> Result<Settings> {
         let explicit = Partial::new(
             options.get(HASH_ALGORITHM)?.map(str::parse::<HashAlgorithm>).transpose()?,
-            options.get(HASH_TRUNCATION_LENGTH)?.map(parse_truncation).transpose()?,
+            truncation_option(options)?,
             "the options it was opened with".into(),
         );
         Ok(Settings { explicit, features, known: Mutex::default() })
@@ -497,6 +497,11 @@ async fn inferred(table: &Table, members: Option<Vec<String>>) -> Result<Evidenc
 fn truncation_of(versions: &ArrayRef) -> Option<Truncation> {
     let versions = cast(versions, &DataType::LargeUtf8).ok()?;
     infer_truncation(versions.as_string::<i64>().iter().flatten().map(str::len))
+}
+
+/// The length that the options say.
+pub fn truncation_option(options: &Options) -> Result<Option<Truncation>> {
+    options.get(HASH_TRUNCATION_LENGTH)?.map(parse_truncation).transpose()
 }
 
 fn parse_truncation(text: &str) -> Result<Truncation> {

@@ -104,6 +104,7 @@ impl Store {
             Some("last") => OnRepeat::KeepLast,
             _ => OnRepeat::Refuse,
         };
+        Box::pin(self.refresh_externals()).await?;
         let (incoming, hash) = self.plan(&self.graph(), key, &schema, options).await?;
         Ok(self.begin(key, incoming, schema, hash, repeats))
     }

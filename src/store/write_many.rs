@@ -51,6 +51,7 @@ impl Store {
         let keys =
             features.iter().map(|(feature, _)| FeatureKey::parse(feature)).collect::<Result<Vec<_>>>()?;
         check_distinct(&keys).map_err(|error| self.located(error))?;
+        call.run(Box::pin(self.refresh_externals())).await.map_err(|error| self.located(error))?;
         let graph = self.graph();
         let quietly = call.quietly();
         let mut writers = Writers { store: self.clone(), parts: Vec::with_capacity(keys.len()), pushed: 0 };

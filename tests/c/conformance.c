@@ -1012,6 +1012,30 @@ static void chains(void) {
             chain(cases[i].missing, upper_is_here, cases[i].expected);
 }
 
+static void pushes(void) {
+    MetaxyStore *store = open_and_define("p/one");
+    define_as(store, "p/two", 1, "1", "p/one");
+    char *first = version_of(store, "p/two");
+    REPORTS(metaxy_store_push(store, NULL, "{\"commit\": \"1\"}", NULL, &stream, &error), "feature pushed",
+            "p/one|true\np/two|true");
+    REPORTS(metaxy_store_push(store, NULL, NULL, NULL, &stream, &error), "feature pushed", "p/one|false\np/two|false");
+    define_as(store, "p/one", 1, "2", NULL);
+    char *second = version_of(store, "p/two");
+    REPORTS(metaxy_store_push(store, NULL, NULL, NULL, &stream, &error), "feature pushed", "p/one|true\np/two|true");
+    define_as(store, "p/one", 1, "3", NULL);
+
+    MetaxyStore *reader = place.in_memory ? store : open_as("read");
+    REPORTS(metaxy_store_load(reader, "conformance", NULL, NULL, 0, NULL, &stream, &error), "feature project problem",
+            "p/one|conformance|null\np/two|conformance|null");
+    char *loaded = version_of(reader, "p/two");
+    CHECK(first && second && loaded && strcmp(first, second) != 0 && strcmp(second, loaded) == 0);
+    if (!place.in_memory) metaxy_store_free(reader);
+    free(first);
+    free(second);
+    free(loaded);
+    metaxy_store_free(store);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -1023,6 +1047,7 @@ static const struct {
     {"copies", copies},           {"catalog", catalog},         {"maintenance", maintenance},
     {"drops", drops},             {"streams", streams},         {"contexts", contexts},
     {"handles", handles},         {"threads", threads},         {"chains", chains},
+    {"pushes", pushes},
 };
 
 int main(int argc, char **argv) {

@@ -25,12 +25,15 @@ import polars as pl
 import pyarrow as pa
 from metaxy import HashAlgorithm
 from metaxy.ext.lancedb import LanceDBMetadataStore
+from metaxy.metadata_store.system import SystemTableStorage
+from metaxy.models.feature import FeatureGraph
 
 import features
 from features import CROP, HYPHEN, JOINED, PAIR, VIDEO
 from metaxy_c import Bucket, Library, MetaxyError
 
 IDS = ["", "a", "žluťoučký kůň 🐎", "日本/東京", "it's | a \"pipe\"", "trailing space ", "z" * 2000]
+__metaxy_project__ = features.PROJECT  # of the feature classes of this module
 PYTHON_HASHING = {"hash__algorithm": "xxhash32", "hash__truncation_length": 8}
 NOON = datetime.datetime(2026, 2, 28, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
 
@@ -635,6 +638,122 @@ def endless_writer(library: Library, rest: str) -> None:
             print(f"{kill}-{write}", flush=True)
 
 
+# ---- definitions ----
+
+
+def loaded_by_python(directory: Path) -> dict[str, str]:
+    """The versions of everything that was pushed, as Python Metaxy finds them in an empty graph."""
+    graph = FeatureGraph()
+    FeatureGraph.set_active(graph)
+    with warnings.catch_warnings(), python_store(directory) as store:
+        warnings.simplefilter("error")
+        mx.sync_external_features(store, selection=mx.FeatureSelection(all=True))
+    return {key.to_string(): graph.get_feature_version(key) for key in graph.feature_definitions_by_key}
+
+
+def pushed_by_python(directory: Path, code_version: str, tags: dict | None = None):
+    features.activate(code_version)
+    with python_store(directory).open("w") as store:
+        return SystemTableStorage(store).push_graph_snapshot(tags=tags)
+
+
+def definitions_in(directory: Path) -> pl.DataFrame:
+    table = lance.dataset(str(directory / "metaxy_system__feature_versions.lance")).to_table()
+    return pl.from_arrow(table).sort("recorded_at")
+
+
+def pushed(library: Library, directory: Path) -> None:
+    """Each side pushes what the other loads; the rows are the same; neither pushes again what the other has."""
+    ours, theirs = directory / "ours", directory / "metaxy"
+    hidden = ["recorded_at", "feature_class_path"]
+    for turn, code_version in enumerate(["1", "2", "1"]):
+        result = pushed_by_python(theirs, code_version, {"turn": str(turn)})
+        project_version = result.project_version
+        with library.open(ours, **PYTHON_HASHING) as store:
+            store.define(*features.definitions(code_version))
+            report = store.push({"turn": str(turn)}).to_pydict()
+            assert all(report["pushed"]) and set(report["project_version"]) == {project_version}, report
+            assert not any(store.push({"turn": "again"}).to_pydict()["pushed"]), "the same was pushed again"
+            versions = dict(zip(report["feature"], report["feature_version"]))
+        assert loaded_by_python(ours) == loaded_by_python(theirs) == versions, code_version
+        assert pushed_by_python(ours, code_version).already_pushed, "Python does not find what we pushed"
+        left, right = definitions_in(ours), definitions_in(theirs)
+        assert left.schema == right.schema, f"{left.schema} is not {right.schema}"
+        left, right = (rows.drop(hidden).sort("feature_key", "tags") for rows in (left, right))
+        assert left.rows() == right.rows(), f"turn {turn}:\n{left.rows()}\n{right.rows()}"
+        for where in (ours, theirs):
+            with library.open(where, mode="read") as store:
+                found = store.load().to_pydict()
+                assert dict(zip(found["feature"], found["feature_version"])) == versions, (where, found)
+                assert not any(found["problem"]) and set(found["project_version"]) == {project_version}, found
+        with library.open(theirs, **PYTHON_HASHING) as store:
+            store.load()
+            assert not any(store.push().to_pydict()["pushed"]), "what Python pushed was pushed again"
+
+    # As it was in the first turn; features of Python's own classes; a definition that nobody can read.
+    features.activate("1")
+    with python_store(theirs) as store:
+        old = SystemTableStorage(store).load_graph_from_snapshot(project_version)
+    with library.open(theirs, mode="read") as store:
+        found = store.load(project_version=project_version).to_pydict()
+    assert dict(zip(found["feature"], found["feature_version"])) == {
+        key.to_string(): old.get_feature_version(key) for key in old.feature_definitions_by_key
+    }
+    classes = directory / "classes"
+    mx.MetaxyConfig.set(mx.MetaxyConfig(project="interop", hash_truncation_length=8))
+    FeatureGraph.set_active(FeatureGraph())
+
+    class Seen(mx.BaseFeature, spec=mx.FeatureSpec(key="i/seen", id_columns=["id"], fields=["b/x", "a"])):
+        """Was gesehen wurde 👀."""
+
+        id: str
+        note: str | None = None
+
+    class Counted(
+        mx.BaseFeature,
+        spec=mx.FeatureSpec(
+            key="i/counted",
+            id_columns=["id"],
+            deps=[
+                mx.FeatureDep(
+                    feature=Seen,
+                    rename={"note": "words", "at": "alpha"},
+                    lineage=mx.LineageRelationship.aggregation(on=["id"]),
+                    optional=True,
+                )
+            ],
+            fields=[mx.FieldSpec(key="n", deps=[mx.FieldDep(feature=Seen, fields=["a"])])],
+            metadata={"z": 1, "a": {"y": 2.5, "b": None}},
+        ),
+    ):
+        id: str
+
+    with python_store(classes).open("w") as store:
+        versions = SystemTableStorage(store).push_graph_snapshot().project_version
+    broken = definitions_in(classes).head(1).with_columns(pl.lit("i/broken").alias("feature_key"), pl.lit("{").alias("feature_spec"))
+    lance.write_dataset(arrow(broken), str(classes / "metaxy_system__feature_versions.lance"), mode="append")
+    with library.open(classes, **PYTHON_HASHING) as store:
+        found = {row["feature"]: row for row in store.load().to_pylist()}
+        assert found["i/seen"]["feature_version"] == Seen.feature_version(), found
+        assert found["i/counted"]["feature_version"] == Counted.feature_version(), found
+        assert "cannot be read" in found["i/broken"]["problem"], found
+        report = store.push().to_pydict()
+        assert set(report["project_version"]) == {versions} and not any(report["pushed"]), report
+    # We push what Python's classes say: the texts are Python's, but for the order in which it renames.
+    copy = directory / "copy"
+    with library.open(classes, **PYTHON_HASHING) as store, library.open(copy, **PYTHON_HASHING) as other:
+        store.load()
+        other.define(*json.loads(store.graph_json()))
+        other.push()
+    texts = [definitions_in(where).filter(pl.col("feature_key") != "i/broken").sort("feature_key") for where in (classes, copy)]
+    for name in ("feature_spec", "feature_schema", "feature_class_path", "metaxy_definition_version"):
+        left, right = (rows[name].to_list() for rows in texts)
+        if name == "feature_spec":
+            assert [json.loads(text) for text in left] == [json.loads(text) for text in right], (left, right)
+            left, right = ([text.replace('"note": "words", "at": "alpha"', '"at": "alpha", "note": "words"') for text in side] for side in (left, right))
+        assert left == right, (name, left, right)
+
+
 def main() -> None:
     case, library_path, rest = sys.argv[1:]
     signal.alarm(600)  # a call that never returns ends the case
@@ -651,7 +770,7 @@ def main() -> None:
     elif case == "endless_writer":
         endless_writer(Library(library_path), rest)
     else:
-        cases = [python_writes, we_write, turns, deletes, inferred, copied]
+        cases = [python_writes, we_write, turns, deletes, inferred, copied, pushed]
         {function.__name__: function for function in cases}[case](Library(library_path), Path(rest))
 
 

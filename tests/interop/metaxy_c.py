@@ -55,9 +55,13 @@ FALLIBLE = {
     "store_delete": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p, c_void_p],
     "store_copy": [c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p, c_void_p],
     "store_drop": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
+    "store_push": [c_void_p, c_char_p, c_char_p, c_void_p, c_void_p],
+    "store_load": [c_void_p, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p, c_void_p],
+    "store_graph": [c_void_p, c_void_p, c_void_p],
+    "graph_json": [c_void_p, c_void_p],
     "store_close": [c_void_p],
 }
-FREES = ["options_free", "config_free", "read_request_free", "store_free", "error_free"]
+FREES = ["options_free", "config_free", "read_request_free", "graph_free", "store_free", "string_free", "error_free"]
 
 
 class Library:
@@ -176,6 +180,28 @@ class Store:
         with self.request(None, (), None, settings) as request:
             self.library.call("store_copy", self.handle, other.handle, None, 0, request, None, None, byref(stream))
         return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()
+
+    def push(self, tags: dict | None = None) -> pa.Table:
+        stream = ArrowArrayStream()
+        tags = tags and json.dumps(tags).encode()
+        self.library.call("store_push", self.handle, None, tags, None, byref(stream))
+        return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()
+
+    def load(self, project_version: str | None = None) -> pa.Table:
+        stream = ArrowArrayStream()
+        project_version = project_version and project_version.encode()
+        self.library.call("store_load", self.handle, None, project_version, None, 0, None, byref(stream))
+        return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()
+
+    def graph_json(self) -> str:
+        graph, text = c_void_p(), c_void_p()
+        self.library.call("store_graph", self.handle, None, byref(graph))
+        self.library.call("graph_json", graph, byref(text))
+        try:
+            return ctypes.string_at(text).decode()
+        finally:
+            self.library.free("string", text)
+            self.library.free("graph", graph)
 
     @contextlib.contextmanager
     def request(self, columns, filters, feature_version, settings: dict):

@@ -107,6 +107,11 @@ fn copies_between_stores() {
 }
 
 #[test]
+fn graphs_and_pushes() {
+    run("graph");
+}
+
+#[test]
 fn several_features_in_one_call() {
     run("write_many");
 }

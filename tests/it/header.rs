@@ -21,6 +21,8 @@ const PARTS: &[&str] = &[
     "store",
     "chain",
     "catalog",
+    "push",
+    "graph",
     "read_request",
     "writer",
     "buffered_writer",

@@ -63,6 +63,11 @@ fn both_use_one_bucket() {
     run_on("bucket", OsStr::new(&place.to_string()));
 }
 
+#[test]
+fn each_loads_what_the_other_pushes() {
+    run("pushed");
+}
+
 fn run(case: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     run_on(case, directory.path().as_os_str());

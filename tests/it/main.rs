@@ -11,6 +11,7 @@ mod delete;
 mod drop;
 mod durability;
 mod golden_stores;
+mod graphs;
 mod header;
 mod interop;
 mod maintain;

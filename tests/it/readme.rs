@@ -15,6 +15,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/chains.md",
     "docs/configuration.md",
     "docs/differences.md",
+    "docs/graphs.md",
     "docs/storage.md",
 ];
 
@@ -22,8 +23,9 @@ const DOCUMENTS: &[&str] = &[
 const AROUND: [&str; 2] = [
     "#include \"metaxy.h\"\nint main(void) {\n    MetaxyError *error = NULL;\n    \
      MetaxyStore *store = NULL, *dev = NULL, *staging = NULL;\n    \
+     MetaxyGraph *graph = NULL, *before = NULL;\n    char *text = NULL;\n    \
      struct ArrowArrayStream stores = {0}, report = {0};\n    \
-     (void)store, (void)dev, (void)staging, (void)stores, (void)report;\n    goto fragment;\nfragment: {\n",
+     (void)store, (void)dev, (void)staging, (void)stores, (void)report, (void)graph, (void)before, (void)text;\n    goto fragment;\nfragment: {\n",
     "    }\n    goto done;\ndone:\n    metaxy_error_free(error);\n    return 0;\n}\n",
 ];
 
@@ -132,6 +134,11 @@ fn the_workers_print_what_they_say_they_do() {
 #[test]
 fn the_life_of_rows_prints_what_it_says_it_does() {
     example("lifecycle", 1);
+}
+
+#[test]
+fn the_change_of_a_graph_prints_what_it_says_it_does() {
+    example("graph", 1);
 }
 
 #[test]

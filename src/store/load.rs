@@ -1,0 +1,161 @@
+//! Loading: definitions that were pushed to the stores of a chain become known.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, LargeStringArray, RecordBatch, TimestampMicrosecondArray};
+
+use super::Store;
+use super::context::Call;
+use super::graph::Snapshot;
+use super::pushed::{Definitions, Pushed, Sources};
+use crate::error::{Error, Result, Status};
+use crate::feature::{FeatureDefinition, FeatureKey, Graph, Versions, did_you_mean};
+
+/// Which of the pushed definitions to load; everything that was pushed, if nothing is said. What they
+/// depend on comes with them.
+#[derive(Clone, Debug, Default)]
+pub struct Pushes {
+    /// The features of this project.
+    pub project: Option<String>,
+    /// As they were in this version of the project, or of any.
+    pub project_version: Option<String>,
+    /// And these.
+    pub features: Vec<String>,
+}
+
+/// A definition that was found, or why it cannot be read.
+type Found = (Pushed, Result<FeatureDefinition>);
+
+impl Store {
+    /// Defines features as they were pushed to this store or to its fallback stores: of each the newest
+    /// definition of the first store that has one. A feature that is defined already is replaced if it is
+    /// asked for, and stays if others only depend on it.
+    ///
+    /// Gives a row for each definition that was found, with the columns `feature`, `project`,
+    /// `feature_version`, `definition_version`, `project_version`, `recorded_at`, `store`, `problem`.
+    pub async fn load(&self, pushes: &Pushes, call: &Call) -> Result<RecordBatch> {
+        let load = async {
+            self.check_open()?;
+            let found = self.find_pushed(pushes, &self.graph()).await?;
+            let hash = self.hash_for_read(None).await?;
+            let definitions = readable(&found);
+            self.defined().change(|graph| graph.with(definitions))?;
+            report(&found, &mut Versions::new(&self.graph(), hash.truncation))
+        };
+        call.run(Box::pin(load)).await.map_err(|error| self.located(error))
+    }
+
+    /// The graph of definitions as they were pushed, whatever is defined here.
+    pub async fn pushed(&self, pushes: &Pushes, call: &Call) -> Result<Snapshot> {
+        let read = async {
+            self.check_open()?;
+            let found = self.find_pushed(pushes, &Graph::default()).await?;
+            if let Some(error) = found.iter().find_map(|(_, definition)| definition.as_ref().err()) {
+                return Err(error.clone());
+            }
+            let hash = self.hash_for_read(None).await?;
+            Ok(Snapshot::new(Graph::default().with(readable(&found))?, hash.truncation))
+        };
+        call.run(Box::pin(read)).await.map_err(|error| self.located(error))
+    }
+
+    /// The definitions that are asked for, with those that they depend on and `known` does not have.
+    async fn find_pushed(&self, pushes: &Pushes, known: &Graph) -> Result<Vec<Found>> {
+        let features = pushes.features.iter().map(|name| FeatureKey::parse(name));
+        let features = features.collect::<Result<BTreeSet<_>>>()?;
+        let sources = Sources::of(self).await?;
+        let project = pushes.project.as_deref();
+        let (chosen, all) = match &pushes.project_version {
+            Some(version) => {
+                let chosen = sources.of_version(project, version).await?;
+                let Some(time) = chosen.iter().map(|pushed| pushed.recorded_at).max() else {
+                    return Err(self.no_such_version(project, version));
+                };
+                (chosen, sources.at(time).await?)
+            }
+            None => (Definitions::default(), sources.newest().await?),
+        };
+        let everything = pushes.project_version.is_none() && project.is_none() && features.is_empty();
+        let of_project = |pushed: &&Pushed| {
+            pushes.project_version.is_none()
+                && (everything || (project.is_some() && pushed.project.as_deref() == project))
+        };
+        let mut wanted: Vec<&Pushed> = chosen.iter().chain(all.iter().filter(of_project)).collect();
+        if let (Some(project), true) = (project, wanted.is_empty()) {
+            return Err(self.no_such_project(project, &all));
+        }
+        for feature in &features {
+            let Some(pushed) = chosen.get(feature).or_else(|| all.get(feature)) else {
+                return Err(self.not_pushed(feature, &all));
+            };
+            wanted.push(pushed);
+        }
+        let found = all.with_dependencies(wanted, known);
+        Ok(found.into_values().map(|(pushed, definition)| (pushed.clone(), definition)).collect())
+    }
+
+    fn no_such_version(&self, project: Option<&str>, version: &str) -> Error {
+        let of = project.map(|project| format!(" of the project {project}")).unwrap_or_default();
+        let message = format!(
+            "no store of the chain of {} has the project version {version}{of}; metaxy_store_read of \
+             metaxy-system/feature_versions gives those that were pushed to a store",
+            self.display()
+        );
+        Error::new(Status::NotFound, message).with("project_version", version)
+    }
+
+    fn no_such_project(&self, project: &str, all: &Definitions) -> Error {
+        let projects = all.iter().filter_map(|pushed| pushed.project.as_deref());
+        let message = format!(
+            "no definition of the project {project} was pushed to {}, or to a store of its chain{}",
+            self.display(),
+            did_you_mean(project, projects)
+        );
+        Error::new(Status::NotFound, message).with("project", project)
+    }
+
+    fn not_pushed(&self, feature: &FeatureKey, all: &Definitions) -> Error {
+        let message = format!(
+            "no definition of the feature {feature} was pushed to {}, or to a store of its chain: push it from where it is \
+             defined, or define it here{}",
+            self.display(),
+            did_you_mean(feature.as_str(), all.iter().map(|pushed| pushed.key.as_str()))
+        );
+        Error::new(Status::NotFound, message).with("feature", feature)
+    }
+}
+
+fn readable(found: &[Found]) -> Vec<FeatureDefinition> {
+    found.iter().filter_map(|(_, definition)| definition.as_ref().ok().cloned()).collect()
+}
+
+fn report(found: &[Found], versions: &mut Versions<'_>) -> Result<RecordBatch> {
+    let mut feature_versions = Vec::new();
+    let mut problems = Vec::new();
+    for (pushed, definition) in found {
+        let version = match definition {
+            Ok(_) => versions.feature_version(&pushed.key),
+            Err(error) => Err(error.clone()),
+        };
+        problems.push(version.as_ref().err().map(|error| error.message().to_owned()));
+        feature_versions.push(version.ok());
+    }
+    let text = |of: &dyn Fn(&Pushed) -> Option<String>| -> ArrayRef {
+        Arc::new(found.iter().map(|(pushed, _)| of(pushed)).collect::<LargeStringArray>())
+    };
+    let times = found.iter().map(|(pushed, _)| Some(pushed.recorded_at));
+    let times = times.collect::<TimestampMicrosecondArray>().with_timezone("UTC");
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("feature", text(&|pushed| Some(pushed.key.to_string()))),
+        ("project", text(&|pushed| pushed.project.clone())),
+        ("feature_version", Arc::new(feature_versions.into_iter().collect::<LargeStringArray>())),
+        ("definition_version", text(&|pushed| pushed.definition_version.clone())),
+        ("project_version", text(&|pushed| pushed.project_version.clone())),
+        ("recorded_at", Arc::new(times)),
+        ("store", text(&|pushed| Some(pushed.store.clone()))),
+        ("problem", Arc::new(problems.into_iter().collect::<LargeStringArray>())),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .map_err(|cause| Error::new(Status::Internal, format!("the report of a load is malformed: {cause}")))
+}
