@@ -943,7 +943,10 @@ static void *work(void *data) {
         char rows[64];
         snprintf(rows, sizeof rows, "%d-%d-a|%d\n%d-%d-b|%d", worker->number, i, i, worker->number, i, i);
         struct ArrowArrayStream stream = table("id n:int" BY_X, rows, 0);
-        worker->status = metaxy_store_write(worker->store, "p/rows", &stream, NULL, NULL, NULL);
+        MetaxyError *failure = NULL;
+        worker->status = metaxy_store_write(worker->store, "p/rows", &stream, NULL, NULL, &failure);
+        if (failure) fprintf(stderr, "thread %d, write %d: %s\n", worker->number, i, metaxy_error_message(failure));
+        metaxy_error_free(failure);
     }
     return NULL;
 }
