@@ -456,6 +456,19 @@ fn a_server_that_does_not_keep_writers_apart_is_written_to_only_where_that_is_ac
 }
 
 #[test]
+fn a_server_that_refuses_conditions_is_not_written_to_at_all() {
+    let endpoint = answering("501 Not Implemented", "<Error><Code>NotImplemented</Code></Error>");
+    let accepting = [s3(&endpoint), vec![("write.single_writer".to_owned(), "accept".to_owned())]].concat();
+    for pairs in [s3(&endpoint), accepting] {
+        let error = failure(open("write", "s3://bucket/x", &pairs, &Call::default()));
+        assert_eq!(error.status(), Status::Unsupported, "{error:?}");
+        assert!(error.message().contains("refuses every request with the condition"), "{error}");
+        assert!(!error.message().contains("single_writer"), "{error}");
+        tells_no_secret(&error);
+    }
+}
+
+#[test]
 fn a_server_that_keeps_writers_apart_is_tried_once() {
     let server = Server::start("moto", &[]);
     for database in ["one", "two"] {
