@@ -457,7 +457,22 @@ fn a_server_that_does_not_keep_writers_apart_is_written_to_only_where_that_is_ac
 
 #[test]
 fn a_server_that_refuses_conditions_is_not_written_to_at_all() {
-    let endpoint = answering("501 Not Implemented", "<Error><Code>NotImplemented</Code></Error>");
+    // An empty bucket that nothing can be put into.
+    let endpoint = serving(|mut stream| {
+        let mut heard = [0; 1 << 16];
+        while let Ok(bytes @ 1..) = stream.read(&mut heard) {
+            let (status, body) = match heard[..bytes].starts_with(b"GET") {
+                true => ("200 OK", "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"),
+                false => ("501 Not Implemented", "<Error><Code>NotImplemented</Code><X>S3CRET</X></Error>"),
+            };
+            let length = body.len();
+            let reply =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            let _ = stream.write_all(reply.as_bytes());
+            // The body of a request may come by itself.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    });
     let accepting = [s3(&endpoint), vec![("write.single_writer".to_owned(), "accept".to_owned())]].concat();
     for pairs in [s3(&endpoint), accepting] {
         let error = failure(open("write", "s3://bucket/x", &pairs, &Call::default()));
