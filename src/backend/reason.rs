@@ -174,8 +174,9 @@ impl Reason {
         use Provider::{Azure, Gcs, S3};
         match (self, provider) {
             (Reason::Credentials, Some(S3)) => {
-                "check storage_options.aws_access_key_id and storage_options.aws_secret_access_key, or AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY in the environment"
+                "check storage_options.aws_access_key_id and storage_options.aws_secret_access_key, with \
+                 storage_options.aws_session_token if they are temporary, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and \
+                 AWS_SESSION_TOKEN in the environment"
             }
             (Reason::Credentials, Some(Gcs)) => {
                 "check storage_options.google_service_account, or GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS \

@@ -7,6 +7,14 @@ use std::path::PathBuf;
 use super::Config;
 use crate::backend::{Location, mask};
 use crate::error::{Error, Result};
+use crate::store::connect::connect;
+use crate::store::options::Options;
+
+/// Where a store is: to be compared, and to be shown. What tells two storages apart is nobody's business.
+struct Place {
+    identity: String,
+    shown: String,
+}
 
 /// The stores that can be reached from one, each with those that it falls back to.
 struct Reach(BTreeMap<String, Vec<String>>);
@@ -16,17 +24,18 @@ impl Config {
     /// or under another one that is at the same place.
     pub(super) fn check_chain(&self, name: &str) -> Result<()> {
         let reach = self.reach(name)?;
-        let places: BTreeMap<&str, String> =
+        let places: BTreeMap<&str, Place> =
             reach.0.keys().filter_map(|name| Some((name.as_str(), self.place_of(name)?))).collect();
         for start in reach.0.keys() {
             let place = places.get(start.as_str());
-            let again = |other: &str| other == start || (place.is_some() && places.get(other) == place);
+            let is_there = |other: &Place| place.is_some_and(|place| place.identity == other.identity);
+            let again = |other: &str| other == start || places.get(other).is_some_and(is_there);
             let Some(cycle) = reach.way(start, again) else { continue };
             let mut way = reach.way(name, |other| other == start).unwrap_or_else(|| vec![name]);
             way.extend(cycle.iter().skip(1));
             let last = cycle.last().copied().unwrap_or(start);
             let why = match (last == start, place) {
-                (false, Some(place)) => format!("{start} and {last} are both at {}", mask(place)),
+                (false, Some(place)) => format!("{start} and {last} are both at {}", place.shown),
                 _ => format!("{start} falls back to itself"),
             };
             return Err(Error::invalid(format!(
@@ -53,16 +62,26 @@ impl Config {
     }
 
     /// Where a store is, as far as that is known without opening it. Each store in memory is another.
-    fn place_of(&self, name: &str) -> Option<String> {
+    fn place_of(&self, name: &str) -> Option<Place> {
         let settings = self.store_settings(name).ok()?;
         let uri = settings.uri;
         let resolved = |path: PathBuf| path.canonicalize().unwrap_or(path).display().to_string();
         match self.0.environment.locate(&uri) {
-            Ok(Location::Directory(path)) => Some(resolved(path)),
+            Ok(Location::Directory(path)) => {
+                let path = resolved(path);
+                Some(Place { identity: path.clone(), shown: path })
+            }
             Ok(Location::Memory) => None,
-            // Two storages may have a bucket of the same name.
-            Ok(location) => Some(format!("{} {:?}", location.uri(), settings.connect.storage_options)),
-            Err(_) => Some(uri.trim_end_matches('/').to_owned()),
+            Ok(location) => {
+                let shown = mask(&location.uri());
+                let mut options = Options::new();
+                settings.connect.set(&location, &mut options).ok()?;
+                // Two storages may have a bucket of the same name. What cannot be reached is told when it is
+                // opened.
+                let reached = location.reached_by(&connect(&options).ok()?).ok()?;
+                Some(Place { identity: format!("{reached:?}"), shown })
+            }
+            Err(_) => Some(Place { identity: uri.trim_end_matches('/').to_owned(), shown: mask(&uri) }),
         }
     }
 }

@@ -508,6 +508,24 @@ fn one_place_under_two_names_is_one_store() {
 }
 
 #[test]
+fn a_storage_is_told_from_others_without_its_secrets() {
+    let at = |name: &str, below: &str, options: &str| {
+        let options = format!("[stores.{name}.config.connect_kwargs.storage_options]\n{options}\n");
+        store(name, &format!("uri = 's3://bucket/x'\nfallback_stores = [{below}]")) + &options
+    };
+    let keys = "aws_access_key_id = 'AKIAS3CRET'\naws_secret_access_key = 'S3CRET'";
+    let others = "aws_access_key_id = 'another'\naws_secret_access_key = 'S3CRET, too'";
+    // Another key opens the same place.
+    let toml = at("dev", "'prod'", keys) + &at("prod", "", others);
+    let error = open_error(&config(&toml), None);
+    says(&error, Status::InvalidArgument, &["dev -> prod", "dev and prod are both at s3://bucket/x, in"]);
+    assert!(!format!("{error:?}").contains("S3CRET"), "{error:?}");
+    let elsewhere = format!("{keys}\naws_endpoint = 'https://elsewhere'");
+    let toml = at("dev", "'prod'", keys) + &at("prod", "", &elsewhere);
+    config(&toml).check_chain("dev").unwrap();
+}
+
+#[test]
 fn stores_of_a_chain_are_shared_by_name() {
     let shared =
         |name: &str, below: &str| store(name, &format!("uri = 'memory://'\nfallback_stores = [{below}]"));

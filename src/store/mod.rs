@@ -12,7 +12,7 @@ mod buffer;
 mod catalog;
 mod chain;
 mod conform;
-mod connect;
+pub mod connect;
 mod copy;
 mod current;
 mod define;

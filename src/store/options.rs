@@ -284,17 +284,18 @@ pub const KNOWN: &[Known] = &[
         scope: "open",
         default: "600000",
         description: "how long ago a version must have been superseded before such a writer prunes it, in milliseconds; \
-                      the last 8 stay, and what readers of this library have open, but with a small age other programs \
-                      that read the table, or write to it, may fail",
+                      the last 8 stay, and in a directory what readers of this library have open; with a small age \
+                      other programs that read the table, or write to it, may fail, and in a bucket those of this \
+                      library, too",
     },
     Known {
         key: PRUNE_OLDER_THAN_MS,
         kind: Kind::Integer,
         scope: "prune",
         default: "604800000",
-        description: "how long ago a version must have been superseded to be pruned, in milliseconds; readers of this \
-                      library keep what they have open, but with a small age other programs that read the table, or \
-                      write to it, may fail",
+        description: "how long ago a version must have been superseded to be pruned, in milliseconds; in a directory readers \
+                      of this library keep what they have open; with a small age other programs that read the table, \
+                      or write to it, may fail, and in a bucket those of this library, too",
     },
     Known {
         key: PURGE_OLDER_THAN_MS,

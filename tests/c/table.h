@@ -217,7 +217,11 @@ static void table_release(struct ArrowArrayStream *stream) {
 static struct ArrowArrayStream table(const char *columns, const char *rows, int64_t batch_rows) {
     Table *table = arrow_alloc(1, sizeof *table);
     char *words = table_copy(columns);
-    for (char *word = strtok(words, " "); word; word = strtok(NULL, " ")) {
+    /* Threads make tables at the same time, which strtok is not for. */
+    for (char *word = words + strspn(words, " "), *next; *word; word = next) {
+        next = word + strcspn(word, " ");
+        if (*next) *next++ = 0;
+        next += strspn(next, " ");
         TableColumn *column = &table->columns[table->column_count++];
         table_parse_column(word, column);
         if (!column->member_count) table->width++;

@@ -212,23 +212,32 @@ fn google_tells_tokens_and_buckets_apart() {
     is(&failure(write(&store, "r/a", &[samples(&["1"])], &[])), "permission", Status::Permission, false);
 }
 
+/// Set in a process that inherits nothing, and finds nothing in files.
+const ALONE: &str = "METAXY_TEST_ALONE";
+
+/// Runs `test` of this module in a process that has `variables` alone.
+fn alone(test: &str, variables: &[(&str, &str)]) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([&format!("unreachable::{test}"), "--exact", "--nocapture"])
+        .env_clear()
+        .env("HOME", "/nowhere")
+        .env(ALONE, "1")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{failed}");
+}
+
+fn is_alone() -> bool {
+    std::env::var_os(ALONE).is_some()
+}
+
 #[test]
 fn without_credentials_the_machine_is_asked_for_some_and_has_none() {
-    // In a process that inherits none, and finds none in files.
-    const ALONE: &str = "METAXY_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let test = "unreachable::without_credentials_the_machine_is_asked_for_some_and_has_none";
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact", "--nocapture"])
-            .env_clear()
-            .env("HOME", "/nowhere")
-            .env(ALONE, "1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let failed = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}{failed}");
-        return;
+    if !is_alone() {
+        return alone("without_credentials_the_machine_is_asked_for_some_and_has_none", &[]);
     }
     let endpoint = silent();
     for (uri, endpoint_option) in [
@@ -244,6 +253,61 @@ fn without_credentials_the_machine_is_asked_for_some_and_has_none() {
         is(&error, "credentials", Status::Permission, false);
         assert!(error.message().contains("no credentials are given"), "{error}");
     }
+}
+
+#[test]
+fn keys_that_are_given_go_without_a_token_of_the_environment() {
+    if !is_alone() {
+        let server = Server::shared("minio");
+        let options: Vec<String> =
+            server.options().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let variables = [
+            ("AWS_SESSION_TOKEN", "S3CRET"),
+            ("TOKEN", "S3CRET"),
+            ("TIMEOUT", "S3CRET"),
+            ("URI", &server.uri("token")),
+            ("OPTIONS", &options.join("\n")),
+        ];
+        return alone("keys_that_are_given_go_without_a_token_of_the_environment", &variables);
+    }
+    let (uri, given) = (std::env::var("URI").unwrap(), std::env::var("OPTIONS").unwrap());
+    let pairs: Pairs = given
+        .lines()
+        .map(|line| line.split_once('=').map(|(name, value)| (name.into(), value.into())).unwrap())
+        .collect();
+    let store = open("write", &uri, &pairs, &Call::default()).unwrap();
+    write(&store, "r/a", &[samples(&["1"])], &[]).unwrap();
+    assert_eq!(read(&store, "r/a", &ReadRequest::default()).unwrap().len(), 1);
+}
+
+#[test]
+fn the_server_of_a_profile_is_tried_before_it_is_written_to() {
+    if !is_alone() {
+        let server = Server::start("moto", &["--ignore-conditions"]);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config");
+        let profile = format!(
+            "[profile m]\nendpoint_url = {}\nregion = us-east-1\naws_access_key_id = a\naws_secret_access_key = S3CRET\n",
+            server.endpoint()
+        );
+        std::fs::write(&file, profile).unwrap();
+        let variables = [
+            ("AWS_PROFILE", "m"),
+            ("AWS_CONFIG_FILE", file.to_str().unwrap()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/credentials"),
+            ("URI", &server.uri("profile")),
+        ];
+        return alone("the_server_of_a_profile_is_tried_before_it_is_written_to", &variables);
+    }
+    let uri = std::env::var("URI").unwrap();
+    let error = failure(open("write", &uri, &Pairs::new(), &Call::default()));
+    assert!(error.message().contains("is not encrypted"), "{error}");
+    let pairs = storage_options(&[("allow_http", "true")]);
+    let error = failure(open("write", &uri, &pairs, &Call::default()));
+    assert_eq!(error.status(), Status::Unsupported, "{error:?}");
+    assert!(error.message().contains("ignores the condition"), "{error}");
+    tells_no_secret(&error);
+    assert!(has_nothing(&open("read", &uri, &pairs, &Call::default()).unwrap()));
 }
 
 #[test]
@@ -453,6 +517,34 @@ fn a_server_that_does_not_keep_writers_apart_is_written_to_only_where_that_is_ac
     let listed = list(&server);
     assert!(listed.contains("<Key>apart/r__a.lance/"), "{listed}");
     assert!(!listed.contains("metaxy-writers"), "{listed}");
+}
+
+#[test]
+fn a_server_that_refuses_conditions_is_not_written_to_at_all() {
+    // An empty bucket that nothing can be put into.
+    let endpoint = serving(|mut stream| {
+        let mut heard = [0; 1 << 16];
+        while let Ok(bytes @ 1..) = stream.read(&mut heard) {
+            let (status, body) = match heard[..bytes].starts_with(b"GET") {
+                true => ("200 OK", "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"),
+                false => ("501 Not Implemented", "<Error><Code>NotImplemented</Code><X>S3CRET</X></Error>"),
+            };
+            let length = body.len();
+            let reply =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            let _ = stream.write_all(reply.as_bytes());
+            // The body of a request may come by itself.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    });
+    let accepting = [s3(&endpoint), vec![("write.single_writer".to_owned(), "accept".to_owned())]].concat();
+    for pairs in [s3(&endpoint), accepting] {
+        let error = failure(open("write", "s3://bucket/x", &pairs, &Call::default()));
+        assert_eq!(error.status(), Status::Unsupported, "{error:?}");
+        assert!(error.message().contains("refuses every request with the condition"), "{error}");
+        assert!(!error.message().contains("single_writer"), "{error}");
+        tells_no_secret(&error);
+    }
 }
 
 #[test]

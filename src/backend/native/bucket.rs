@@ -1,5 +1,5 @@
 //! The options of a bucket: checked before anything is asked of the storage, as the storage will
-//! understand them, with those of the environment.
+//! understand them, with what the environment says besides.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -9,7 +9,9 @@ use lance_io::object_store::StorageOptions;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use url::Url;
 
+use super::environment::{Profile, Settings};
 use crate::backend::connect::{Connect, STORAGE_OPTIONS};
 use crate::backend::location::{Bucket, Provider, mask};
 use crate::error::{Error, Result};
@@ -76,13 +78,13 @@ impl Bucket {
         for (name, value) in &connect.storage_options {
             self.check_option(name, value)?;
         }
-        let mut options: HashMap<String, String> =
-            connect.storage_options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        be_patient(self.provider, &mut options, connect);
+        let given = connect.storage_options.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let mut settings = Settings::new(self.provider, given.collect());
+        be_patient(&mut settings, connect);
         let reach = match self.provider {
-            Provider::S3 => reach_s3(options),
-            Provider::Gcs => reach_gcs(options),
-            Provider::Azure => self.reach_azure(options),
+            Provider::S3 => reach_s3(settings),
+            Provider::Gcs => reach_gcs(settings),
+            Provider::Azure => self.reach_azure(settings),
         }?;
         Ok(Reach { patience: connect.connect_timeout, single_writer: connect.single_writer, ..reach })
     }
@@ -110,7 +112,8 @@ impl Bucket {
         if known(self.provider) {
             // Lance would take a wrong number for none.
             let number = ["client_max_retries", "client_retry_timeout", "download_retry_count", "block_size"];
-            return match number.contains(&name) && value.parse::<u64>().is_err() {
+            return match number.contains(&name.to_ascii_lowercase().as_str()) && value.parse::<u64>().is_err()
+            {
                 false => Ok(()),
                 true => {
                     let message = format!("the option {key} must be a whole number, not {value:?}");
@@ -138,12 +141,14 @@ impl Bucket {
         Err(Error::invalid(message).with("option", key))
     }
 
-    fn reach_azure(&self, options: HashMap<String, String>) -> Result<Reach> {
-        let mut all = StorageOptions::new(options.clone());
-        all.with_env_azure();
+    fn reach_azure(&self, mut settings: Settings) -> Result<Reach> {
+        let emulated = settings.is_emulated();
+        if emulated {
+            settings.set_default("azure_storage_account_name", EMULATOR.to_owned());
+        }
+        let all = settings.read();
         let found = all.as_azure_options();
         let value = |key| found.get(&key).cloned();
-        let emulated = value(AzureConfigKey::UseEmulator).is_some_and(|value| is_true(&value));
         let of_url = self.url.split_once('@').and_then(|(_, host)| host.split('.').next()).map(str::to_owned);
         let account = of_url.or(value(AzureConfigKey::AccountName));
         if account.is_none() {
@@ -155,41 +160,57 @@ impl Bucket {
             let option = format!("{STORAGE_OPTIONS}azure_storage_account_name");
             return Err(Error::invalid(message).with("uri", &self.url).with("option", option));
         }
-        let endpoint = value(AzureConfigKey::Endpoint).filter(|_| !emulated);
-        check_encrypted(endpoint.as_deref(), &all)?;
+        let endpoint = if emulated {
+            let url = std::env::var("AZURITE_BLOB_STORAGE_URL");
+            let url = url.unwrap_or_else(|_| "http://127.0.0.1:10000".to_owned());
+            Some(usable_endpoint(&url, "AZURITE_BLOB_STORAGE_URL in the environment")?)
+        } else {
+            let endpoint = value(AzureConfigKey::Endpoint);
+            let elsewhere = "AZURE_STORAGE_ENDPOINT in the environment";
+            checked_endpoint(endpoint, "azure_storage_endpoint", elsewhere, &all)?
+        };
         use AzureConfigKey as Key;
         let credentials = emulated
-            || [
-                Key::AccessKey,
-                Key::SasKey,
-                Key::Token,
-                Key::ClientSecret,
-                Key::FederatedTokenFile,
-                Key::SkipSignature,
-            ]
-            .iter()
-            .chain([&Key::UseAzureCli])
-            .any(|key| found.contains_key(key));
+            || [Key::AccessKey, Key::SasKey, Key::Token, Key::ClientSecret, Key::FederatedTokenFile]
+                .iter()
+                .any(|key| found.contains_key(key))
+            || [Key::SkipSignature, Key::UseAzureCli]
+                .into_iter()
+                .any(|key| value(key).is_some_and(|value| is_true(&value)));
+        let options = settings.settled(account.as_deref())?;
         Ok(Reach { endpoint, account, ..Reach::of(Provider::Azure, options, credentials) })
     }
 }
 
-fn reach_s3(options: HashMap<String, String>) -> Result<Reach> {
-    let mut all = StorageOptions::new(options.clone());
-    all.with_env_s3();
+/// The account that Azure's emulator has by itself.
+const EMULATOR: &str = "devstoreaccount1";
+
+fn reach_s3(mut settings: Settings) -> Result<Reach> {
+    use AmazonS3ConfigKey as Key;
+    let has_endpoint = settings.says(Key::Endpoint.as_ref()) || settings.says(Key::S3Endpoint.as_ref());
+    if !has_endpoint && let Some(Profile { endpoint: Some(endpoint), region }) = Profile::of_environment()? {
+        settings.set_default(Key::Endpoint.as_ref(), endpoint);
+        if let Some(region) = region {
+            settings.set_default(Key::Region.as_ref(), region);
+        }
+    }
+    // Lance knows this name of a region, but takes no notice of it.
+    if let Some(region) = settings.value(Key::DefaultRegion.as_ref()).map(str::to_owned) {
+        settings.set_default(Key::Region.as_ref(), region);
+    }
+    let all = settings.read();
     let found = all.as_s3_options();
     let value = |key| found.get(&key).cloned();
-    let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or(value(AmazonS3ConfigKey::Endpoint));
-    check_encrypted(endpoint.as_deref(), &all)?;
-    use AmazonS3ConfigKey as Key;
+    let endpoint = value(Key::S3Endpoint).or(value(Key::Endpoint));
+    let elsewhere = "AWS_ENDPOINT_URL in the environment, or the profile that AWS_PROFILE names";
+    let endpoint = checked_endpoint(endpoint, "aws_endpoint", elsewhere, &all)?;
     let credentials = (found.contains_key(&Key::AccessKeyId) && found.contains_key(&Key::SecretAccessKey))
         || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
-    Ok(Reach { endpoint, ..Reach::of(Provider::S3, options, credentials) })
+    Ok(Reach { endpoint, ..Reach::of(Provider::S3, settings.settled(None)?, credentials) })
 }
 
-fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
-    let mut all = StorageOptions::new(options.clone());
-    all.with_env_gcs();
+fn reach_gcs(settings: Settings) -> Result<Reach> {
+    let all = settings.read();
     let found = all.as_gcs_options();
     let value = |key| found.get(&key).cloned();
     for (key, option, variable) in [
@@ -215,14 +236,15 @@ fn reach_gcs(options: HashMap<String, String>) -> Result<Reach> {
         }
     }
     let endpoint = value(GoogleConfigKey::BaseUrl);
-    check_encrypted(endpoint.as_deref(), &all)?;
+    let endpoint = checked_endpoint(endpoint, "google_base_url", "GOOGLE_BASE_URL in the environment", &all)?;
     use GoogleConfigKey as Key;
-    let credentials = [Key::ServiceAccount, Key::ServiceAccountKey, Key::ApplicationCredentials]
-        .iter()
-        .any(|key| found.contains_key(key))
-        || all.get("google_storage_token").is_some()
-        || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
-    Ok(Reach { endpoint, ..Reach::of(Provider::Gcs, options, credentials) })
+    let credentials =
+        [Key::ServiceAccount, Key::ServiceAccountKey, Key::ApplicationCredentials, Key::BearerToken]
+            .iter()
+            .any(|key| found.contains_key(key))
+            || all.get("google_storage_token").is_some()
+            || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
+    Ok(Reach { endpoint, ..Reach::of(Provider::Gcs, settings.settled(None)?, credentials) })
 }
 
 /// The error for values of `options` that no client can be made with.
@@ -236,12 +258,45 @@ fn unusable_values(cause: &object_store::Error, options: &StorageOptions) -> Err
         Some(_) if text.contains("service account file") && !text.contains("missing field") => {
             "the service account is none, or is damaged".to_owned()
         }
-        _ => presentable(&text),
+        _ => presentable(&without_values(&text, options)),
     };
     let error = Error::invalid(format!(
         "the storage options, or those of the environment, are not usable{named}: {said}"
     ));
     option.into_iter().fold(error, |error, option| error.with("option", option))
+}
+
+/// `text` without the values of `options`, but for those that may be known.
+fn without_values(text: &str, options: &StorageOptions) -> String {
+    let secrets = options.0.iter().filter(|(name, value)| value.len() >= 4 && !is_harmless(name));
+    let mut forms: Vec<String> = secrets
+        .flat_map(|(_, value)| {
+            [value.clone(), value.trim().to_owned(), format!("{value:?}").trim_matches('"').to_owned()]
+        })
+        .filter(|form| form.len() >= 4)
+        .collect();
+    // What contains another one goes first.
+    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), "***"))
+}
+
+/// Whether the value of the option `name` is a number, a time, a switch or a place.
+fn is_harmless(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["timeout", "retries", "retry", "region", "block_size", "skip_signature", "virtual_hosted", "express"]
+        .iter()
+        .chain(&[
+            "unsigned_payload",
+            "http1",
+            "http2",
+            "allow_",
+            "disable_",
+            "use_",
+            "conditional",
+            "if_not_exists",
+        ])
+        .chain(&["checksum", "request_payer", "scheme", "credential_type", "imdsv1", "pool_", "randomize"])
+        .any(|part| name.contains(part))
 }
 
 fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()> {
@@ -273,34 +328,22 @@ fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()
 /// tries 4 times within 180 s. By themselves they take minutes at a host that does not answer, and the
 /// better part of an hour at one that falls silent. As set here it is at most 6 connections, or 6 requests
 /// without an answer.
-fn be_patient(provider: Provider, options: &mut HashMap<String, String>, connect: &Connect) {
-    let prefix = match provider {
-        Provider::S3 => "aws_",
-        Provider::Gcs => "google_",
-        Provider::Azure => "azure_",
-    };
-    let mut unless_given = |key: &str, value: String| {
-        let given = [key.to_owned(), format!("{prefix}{key}")].iter().any(|name| {
-            options.keys().any(|option| option.eq_ignore_ascii_case(name))
-                || std::env::var_os(name.to_ascii_uppercase()).is_some()
-        });
-        if !given {
-            options.insert(key.to_owned(), value);
-        }
-    };
+fn be_patient(settings: &mut Settings, connect: &Connect) {
     if let Some(time) = connect.connect_timeout {
         // Twice within the bound, so that a lost packet does not mean that nobody is there.
-        unless_given("connect_timeout", milliseconds(time / 2));
+        settings.set_default("connect_timeout", milliseconds(time / 2));
         // A connection that took so long is not tried again here, but by those above.
-        unless_given("client_retry_timeout", (time / 2).as_secs().max(1).to_string());
+        settings.set_default("client_retry_timeout", (time / 2).as_secs().max(1).to_string());
     }
     if let Some(time) = connect.read_timeout {
-        unless_given("read_timeout", milliseconds(time));
+        settings.set_default("read_timeout", milliseconds(time));
         // A body may come slowly, but not for ever.
-        unless_given("timeout", milliseconds(time * 2));
+        settings.set_default("timeout", milliseconds(time * 2));
     }
     // The least that leaves the throttle on, which slows down for storages that ask for it.
-    unless_given("lance_aimd_max_retries", "1".to_owned());
+    if std::env::var_os("LANCE_AIMD_MAX_RETRIES").is_none() {
+        settings.set_default("lance_aimd_max_retries", "1".to_owned());
+    }
 }
 
 fn milliseconds(time: Duration) -> String {
@@ -322,22 +365,19 @@ impl Reach {
 
     /// Refuses values of options that no client can be made with.
     pub fn check_values(&self) -> Result<()> {
-        let mut all = StorageOptions::new(self.options.clone());
+        let all = StorageOptions(self.options.clone());
         let made = match self.provider {
             Provider::S3 => {
-                all.with_env_s3();
                 let builder = AmazonS3Builder::new().with_bucket_name("bucket");
                 let with = |builder: AmazonS3Builder, (key, value)| builder.with_config(key, value);
                 all.as_s3_options().into_iter().fold(builder, with).build().map(drop)
             }
             Provider::Gcs => {
-                all.with_env_gcs();
                 let builder = GoogleCloudStorageBuilder::new().with_bucket_name("bucket");
                 let with = |builder: GoogleCloudStorageBuilder, (key, value)| builder.with_config(key, value);
                 all.as_gcs_options().into_iter().fold(builder, with).build().map(drop)
             }
             Provider::Azure => {
-                all.with_env_azure();
                 let account = self.account.as_deref().unwrap_or_default();
                 let builder =
                     MicrosoftAzureBuilder::new().with_container_name("container").with_account(account);
@@ -367,12 +407,21 @@ impl Reach {
     }
 }
 
-fn check_encrypted(endpoint: Option<&str>, options: &StorageOptions) -> Result<()> {
-    let Some(endpoint) = endpoint else { return Ok(()) };
+/// `endpoint`, if there is one, without a slash at its end, once it is known to be one, and encrypted
+/// unless that is not asked for. It is the value of `option`, or of what `elsewhere` says.
+fn checked_endpoint(
+    endpoint: Option<String>,
+    option: &str,
+    elsewhere: &str,
+    options: &StorageOptions,
+) -> Result<Option<String>> {
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let endpoint =
+        usable_endpoint(&endpoint, &format!("the option {STORAGE_OPTIONS}{option}, or {elsewhere}"))?;
     if !endpoint.to_ascii_lowercase().starts_with("http://") || options.allow_http() {
-        return Ok(());
+        return Ok(Some(endpoint));
     }
-    let shown = mask(endpoint);
+    let shown = mask(&endpoint);
     let message = format!(
         "the endpoint {shown} is not encrypted; give an https:// endpoint, or allow it by the option \
          {STORAGE_OPTIONS}allow_http=true"
@@ -382,7 +431,27 @@ fn check_encrypted(endpoint: Option<&str>, options: &StorageOptions) -> Result<(
         .with("endpoint", shown))
 }
 
-fn is_true(value: &str) -> bool {
+fn usable_endpoint(endpoint: &str, given_by: &str) -> Result<String> {
+    let is_one = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host_str().is_some_and(|host| !host.is_empty())
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    if Url::parse(endpoint).is_ok_and(|url| is_one(&url)) {
+        return Ok(endpoint.trim_end_matches('/').to_owned());
+    }
+    let masked = mask(endpoint);
+    // What has no scheme may have a password all the same.
+    let shown =
+        masked.rsplit_once('@').filter(|_| !masked.contains("://")).map_or(masked.as_str(), |(_, host)| host);
+    let message = format!(
+        "the endpoint {shown:?} is no address of a server; write https://host, or http://host:port, as {given_by}"
+    );
+    Err(Error::invalid(message).with("endpoint", shown))
+}
+
+pub(super) fn is_true(value: &str) -> bool {
     ["1", "true", "on", "yes", "y"].contains(&value.to_ascii_lowercase().as_str())
 }
 
@@ -509,7 +578,7 @@ mod tests {
             let reached = reach("s3://b", &[("allow_http", "true")]).unwrap();
             assert!(reached.credentials);
             assert_eq!(reached.endpoint.as_deref(), Some("http://from.environment"));
-            assert_eq!(reached.options.get("connect_timeout"), None);
+            assert_eq!(reached.options.get("connect_timeout").map(String::as_str), Some("3s"));
             let reached = reach("s3://b", &[("aws_endpoint", "https://given")]).unwrap();
             assert_eq!(reached.endpoint.as_deref(), Some("https://given"));
             assert_eq!(reach("az://c", &[]).unwrap().account.as_deref(), Some("environment"));
@@ -557,6 +626,177 @@ mod tests {
             assert!(with_text(wrong).message().contains("damaged"));
             let error = refused("gs://b", &[("google_service_account_key", path)]);
             assert!(error.message().contains("not the path"), "{error}");
+        });
+    }
+
+    fn value(reach: &Reach, name: &str) -> Option<String> {
+        reach.options.get(name).cloned()
+    }
+
+    #[test]
+    fn values_are_not_quoted() {
+        with_environment("values_are_not_quoted", &[], || {
+            let keys = [("aws_access_key_id", "id"), ("aws_secret_access_key", "S3CRET")];
+            for (name, secret) in [
+                ("proxy_url", "http://user:S3CRET@proxy:bad"),
+                ("aws_server_side_encryption", "S3CRET"),
+                ("aws_sse_customer_key_base64", "S3CRET!!"),
+                ("headers.authorization", "S3CRET\n"),
+            ] {
+                let mut options = keys.to_vec();
+                options.push((name, secret));
+                if let Err(error) = reach("s3://b", &options).and_then(|reach| reach.check_values()) {
+                    assert!(!format!("{error:?}").contains("S3CRET"), "{error:?}");
+                }
+            }
+            let said = refused("s3://b", &[("aws_server_side_encryption", "S3CRET")]);
+            assert!(said.message().contains("***"), "{said}");
+            refused("az://c", &[("account_name", "a"), ("azure_storage_sas_token", "S3CRETnokey")]);
+            // Whatever the case of a name.
+            let error = refused("s3://b", &[("Client_Max_Retries", "many")]);
+            assert!(error.message().contains("whole number"), "{error}");
+        });
+    }
+
+    #[test]
+    fn endpoints_are_addresses() {
+        with_environment("endpoints_are_addresses", &[], || {
+            for endpoint in
+                ["127.0.0.1:9", "localhost:9", "u:S3CRET@h", "ftp://h", "http://", "", "https://h?S3CRET"]
+            {
+                for (uri, option) in
+                    [("s3://b", "aws_endpoint"), ("gs://b", "google_base_url"), ("az://c", "azure_endpoint")]
+                {
+                    let mut options = vec![(option, endpoint), ("allow_http", "true")];
+                    options.extend(uri.starts_with("az").then_some(("account_name", "a")));
+                    let error = refused(uri, &options);
+                    assert!(error.message().contains("write https://host"), "{error}");
+                }
+            }
+            let reached = reach("s3://b", &[("aws_endpoint", "https://h/")]).unwrap();
+            assert_eq!(reached.endpoint.as_deref(), Some("https://h"));
+        });
+    }
+
+    #[test]
+    fn the_emulator_is_a_place() {
+        let variables = [("AZURE_STORAGE_USE_EMULATOR", "true"), ("AZURITE_BLOB_STORAGE_URL", "127.0.0.1:9")];
+        with_environment("the_emulator_is_a_place", &variables, || {
+            let error = refused("az://c", &[]);
+            assert!(error.message().contains("AZURITE_BLOB_STORAGE_URL"), "{error}");
+            let real = reach("az://c", &[("account_name", "a"), ("use_emulator", "false")]).unwrap();
+            assert_eq!(real.endpoint, None);
+        });
+    }
+
+    #[test]
+    fn the_emulator_has_an_account() {
+        let variables = [("AZURE_STORAGE_USE_EMULATOR", "true")];
+        with_environment("the_emulator_has_an_account", &variables, || {
+            let reached = reach("az://c", &[]).unwrap();
+            assert_eq!(reached.account.as_deref(), Some("devstoreaccount1"));
+            assert_eq!(reached.endpoint.as_deref(), Some("http://127.0.0.1:10000"));
+            assert!(reached.check_values().is_ok());
+        });
+    }
+
+    #[test]
+    fn a_profile_says_where_the_storage_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config");
+        let text = "[profile m]\nendpoint_url = http://from.profile\nregion = eu-north-1\n[profile n]\nregion = x-1\n";
+        std::fs::write(&file, text).unwrap();
+        let variables = [("AWS_PROFILE", "m"), ("AWS_CONFIG_FILE", file.to_str().unwrap())];
+        with_environment("a_profile_says_where_the_storage_is", &variables, || {
+            let error = refused("s3://b", &[]);
+            assert!(error.message().contains("http://from.profile"), "{error}");
+            let reached = reach("s3://b", &[("allow_http", "true")]).unwrap();
+            assert_eq!(reached.endpoint.as_deref(), Some("http://from.profile"));
+            assert!(reached.place().contains("http://from.profile"));
+            assert_eq!(value(&reached, "aws_endpoint").as_deref(), Some("http://from.profile"));
+            assert_eq!(value(&reached, "aws_region").as_deref(), Some("eu-north-1"));
+            // What is given goes before it.
+            let reached = reach("s3://b", &[("aws_endpoint", "https://given")]).unwrap();
+            assert_eq!(reached.endpoint.as_deref(), Some("https://given"));
+            assert_eq!(value(&reached, "aws_region"), None);
+        });
+    }
+
+    #[test]
+    fn the_environment_is_read_when_a_store_is_opened() {
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_SESSION_TOKEN", "someone"),
+            ("AWS_DEFAULT_REGION", "eu-west-2"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "one"),
+            ("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=x"),
+            ("GOOGLE_STORAGE_TOKEN", "x"),
+        ];
+        with_environment("the_environment_is_read_when_a_store_is_opened", &variables, || {
+            let reached = reach("s3://b", &[]).unwrap();
+            assert_eq!(value(&reached, "aws_secret_access_key").as_deref(), Some("secret"));
+            assert_eq!(value(&reached, "aws_session_token").as_deref(), Some("someone"));
+            assert_eq!(value(&reached, "aws_region").as_deref(), Some("eu-west-2"));
+            // Somebody else's token is not added to keys that are given.
+            let keys = [("aws_access_key_id", "mine"), ("aws_secret_access_key", "mine")];
+            assert_eq!(value(&reach("s3://b", &keys).unwrap(), "aws_session_token").as_deref(), Some(""));
+            let error = refused("s3://b", &[("aws_access_key_id", "mine")]);
+            assert!(
+                error.message().contains("AWS_SECRET_ACCESS_KEY in the environment would be mixed"),
+                "{error}"
+            );
+
+            let reached = reach("az://c", &[]).unwrap();
+            assert_eq!(value(&reached, "azure_credential_type").as_deref(), Some("sas_token"));
+            let reached = reach("az://c", &[("account_key", "a2V5")]).unwrap();
+            assert_eq!(value(&reached, "azure_credential_type").as_deref(), Some("access_key"));
+            assert_eq!(value(&reached, "azure_storage_sas_key"), None);
+            assert!(reached.check_values().is_ok());
+
+            assert_eq!(value(&reach("gs://b", &[]).unwrap(), "google_storage_token").as_deref(), Some("x"));
+            let key = ("google_service_account_key", "{}");
+            let error = refused("gs://b", &[key]);
+            assert!(error.message().contains("GOOGLE_STORAGE_TOKEN in the environment"), "{error}");
+        });
+    }
+
+    #[test]
+    fn names_that_may_be_anybodys_are_not_taken() {
+        let variables = [
+            ("TIMEOUT", "30"),
+            ("TOKEN", "S3CRET"),
+            ("ENDPOINT", "http://127.0.0.1:1"),
+            ("ALLOW_INVALID_CERTIFICATES", "true"),
+            ("BUCKET", "other"),
+            ("ACCOUNT_KEY", "S3CRET"),
+            ("USE_EMULATOR", "true"),
+        ];
+        with_environment("names_that_may_be_anybodys_are_not_taken", &variables, || {
+            let keys = [("aws_access_key_id", "id"), ("aws_secret_access_key", "key")];
+            let error = refused("s3://b", &keys);
+            assert!(error.message().contains("ENDPOINT in the environment would be taken"), "{error}");
+            assert!(error.message().contains("storage_options.aws_endpoint"), "{error}");
+            let reached = reach("s3://b", &[keys.to_vec(), vec![("region", "eu-west-3")]].concat()).unwrap();
+            assert_eq!(reached.endpoint, None);
+            assert_eq!(
+                value(&reached, "aws_endpoint").as_deref(),
+                Some("https://s3.eu-west-3.amazonaws.com")
+            );
+            assert_eq!(value(&reached, "timeout").as_deref(), Some("20000 ms"));
+            assert_eq!(value(&reached, "aws_session_token").as_deref(), Some(""));
+            assert_eq!(value(&reached, "allow_invalid_certificates").as_deref(), Some("false"));
+            assert!(reached.check_values().is_ok());
+
+            let reached = reach("az://c", &[("account_name", "a")]).unwrap();
+            assert!(!reached.credentials);
+            assert_eq!(reached.endpoint, None);
+            assert_eq!(
+                value(&reached, "azure_storage_endpoint").as_deref(),
+                Some("https://a.blob.core.windows.net")
+            );
+            assert_eq!(value(&reached, "azure_credential_type").as_deref(), Some("managed_identity"));
+            assert!(reached.check_values().is_ok());
         });
     }
 

@@ -56,7 +56,12 @@ impl Database {
     async fn answered(&self, reach: &Reach, last: &mut Option<Error>) -> Result<()> {
         for pause in PAUSES {
             match self.ask(reach).await {
-                Err(failure) if failure.is_retryable() => *last = Some(failure),
+                Err(failure) if failure.is_retryable() => {
+                    // That an answer came too late tells less than an answer that came before.
+                    if last.is_none() || failure.detail("reason") != Some(Reason::Timeout.word()) {
+                        *last = Some(failure);
+                    }
+                }
                 outcome => return outcome,
             }
             sleep(pause).await;

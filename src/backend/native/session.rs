@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use lancedb::{ObjectStoreRegistry, Session};
 
 use super::durable::{self, FlushedFiles};
+use super::keys::{self, GivenKeys};
 use crate::error::{Error, Result, Status};
 use crate::process::PerProcess;
 
@@ -41,6 +42,7 @@ pub fn private(cache_bytes: u64) -> Arc<Session> {
     let half = usize::try_from(cache_bytes / 2).unwrap_or(usize::MAX);
     let stores = ObjectStoreRegistry::default();
     stores.insert(durable::SCHEME, Arc::new(FlushedFiles));
+    stores.insert(keys::SCHEME, Arc::new(GivenKeys));
     Arc::new(Session::new(half, half, Arc::new(stores)))
 }
 

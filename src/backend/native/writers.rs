@@ -38,12 +38,22 @@ impl Database {
     pub async fn try_writers(&self) -> Result<()> {
         let Some((reach, place)) = self.custom() else { return Ok(()) };
         let server = mask(reach.endpoint.as_deref().unwrap_or_default());
-        match self.keeps_writers_apart().await? {
-            true => {
+        match self.with_conditions().await? {
+            Conditions::Kept => {
                 tried(|tried| tried.insert(place));
                 Ok(())
             }
-            false if reach.single_writer => {
+            Conditions::Refused => {
+                let message = format!(
+                    "{} is not opened for writing: its server {server} refuses every request with the condition \
+                     (If-None-Match) that keeps writers apart, and each commit has it; use a server that knows it, such as \
+                     MinIO",
+                    self.display()
+                );
+                let error = Error::new(Status::Unsupported, message).with("store", self.display());
+                Err(error.with("endpoint", server))
+            }
+            Conditions::Ignored if reach.single_writer => {
                 log::emit(Level::Warn, || {
                     format!(
                         "the server {server} of {} does not keep writers apart; as {ACCEPT}=accept promises that only one process \
@@ -53,7 +63,7 @@ impl Database {
                 });
                 Ok(())
             }
-            false => {
+            Conditions::Ignored => {
                 let message = format!(
                     "{} is not opened for writing: its server {server} ignores the condition (If-None-Match) that keeps writers \
                      apart, so that rows of processes that write at the same time would be lost; use a server that knows it, \
@@ -67,7 +77,7 @@ impl Database {
     }
 
     /// Creates an object that is not there, twice: the second time has to fail.
-    async fn keeps_writers_apart(&self) -> Result<bool> {
+    async fn with_conditions(&self) -> Result<Conditions> {
         let Storage { store, root } = self.storage().await?;
         let key = root.clone().join(format!(".metaxy-writers-{}", random()));
         let create = || {
@@ -88,8 +98,9 @@ impl Database {
             });
         }
         match outcome {
-            None => Ok(false),
-            Some(Outcome::Exists) => Ok(true),
+            None => Ok(Conditions::Ignored),
+            Some(Outcome::Exists) => Ok(Conditions::Kept),
+            Some(Outcome::Failed(cause)) if is_refusal(&cause) => Ok(Conditions::Refused),
             Some(Outcome::Failed(cause)) => {
                 let cause = lance_core::Error::io_source(Box::new(cause));
                 let what = || format!("cannot write to {}", self.display());
@@ -110,6 +121,21 @@ impl Database {
         let bucket = Url::parse(&self.location().uri()).ok()?.host_str().unwrap_or_default().to_owned();
         Some((reach, format!("{bucket}\n{}", reach.place())))
     }
+}
+
+/// What a server makes of the condition that an object is not there.
+enum Conditions {
+    Kept,
+    Ignored,
+    Refused,
+}
+
+/// Whether a server says that it has not got what a request takes.
+fn is_refusal(cause: &StoreError) -> bool {
+    let chain = std::iter::successors(Some(cause as &dyn std::error::Error), |cause| cause.source());
+    chain
+        .map(ToString::to_string)
+        .any(|text| text.contains("<Code>NotImplemented</Code>") || text.contains("501 Not Implemented"))
 }
 
 /// What came of creating an object.
