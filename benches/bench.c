@@ -361,6 +361,7 @@ int main(int argc, char **argv) {
     must(metaxy_options_new(&options, &error));
     reach(options);
     if (writes && !append) hash_as_python(options);
+    if (!writes) must(metaxy_options_set(options, "mode", "read", &error));
     struct ArrowArrayStream stream = {0};
     Sums sums = {0}, *checked = argc > 4 ? &sums : NULL;
     if (append) {

@@ -98,13 +98,14 @@ class Tables:
         shutil.rmtree(self.base, ignore_errors=True)
 
 
+def same(what: str, ours: dict, theirs: dict) -> None:
+    if [ours[key] for key in ("result_rows", "sums")] != [theirs[key] for key in ("result_rows", "sums")]:
+        sys.exit(f"{what}: the results differ\nours   {ours}\nmetaxy {theirs}")
+
+
 def check(bench: Path, tables: Tables, rows: int) -> None:
     """Fails unless both give the same rows for every read, and Python finds in what we wrote what it finds
     in its own tables."""
-
-    def same(what: str, ours: dict, theirs: dict) -> None:
-        if [ours[key] for key in ("result_rows", "sums")] != [theirs[key] for key in ("result_rows", "sums")]:
-            sys.exit(f"{what}: the results differ\nours   {ours}\nmetaxy {theirs}")
 
     for op, table in READS.items():
         theirs = run(python("bench_metaxy.py", op, rows, tables.get(table), "check"))
@@ -220,13 +221,17 @@ class S3:
         return json.loads(ask("/counts"))["total"]
 
     def check(self) -> None:
+        """As on disk."""
+        reach = {"environment": self.direct}
         for op in S3_OPS:
-            more = () if op == "write" else ("check",)
-            ours, theirs = (run(self.program(who, op, *more), environment=self.direct) for who in ("ours", "metaxy"))
-            if [ours[key] for key in ("result_rows", *(["sums"] if more else []))] != [
-                theirs[key] for key in ("result_rows", *(["sums"] if more else []))
-            ]:
-                sys.exit(f"{op} on S3: the results differ\nours   {ours}\nmetaxy {theirs}")
+            if op == "write":
+                ours, theirs = self.place(op), self.place(op)
+                run([self.bench, op, self.rows, ours], **reach)
+                run(python("bench_metaxy.py", op, self.rows, theirs), **reach)
+                same(op, *(run(python("bench_metaxy.py", "read", self.rows, at, "check"), **reach) for at in (ours, theirs)))
+                same(op, *(run([self.bench, "read", self.rows, at, "check"], **reach) for at in (ours, theirs)))
+            else:
+                same(op, *(run(self.program(who, op, "check"), **reach) for who in ("ours", "metaxy")))
         print("every operation on S3 gives the same rows as Python Metaxy", flush=True)
 
     def compare(self, reps: int) -> list[dict]:

@@ -104,8 +104,8 @@ static MetaxyReadRequest *request_of(Query query) {
     MetaxyReadRequest *request = NULL;
     const char *names[MOST_COLUMNS];
     size_t count = 0;
-    char *words = table_copy(query.columns ? query.columns : "");
-    for (char *word = strtok(words, " "); word; word = strtok(NULL, " ")) names[count++] = word;
+    char *words = table_copy(query.columns ? query.columns : ""), *rest = words;
+    for (char *word; (word = table_word(&rest, " "));) names[count++] = word;
     GIVES(METAXY_OK, metaxy_read_request_new(&request, &error));
     if (query.columns) GIVES(METAXY_OK, metaxy_read_request_set_columns(request, names, count, &error));
     if (query.filter) GIVES(METAXY_OK, metaxy_read_request_add_filter(request, query.filter, &error));
@@ -197,8 +197,8 @@ static int64_t erase(const MetaxyStore *store, const char *feature, Query query,
 static char *version_of(const MetaxyStore *store, const char *feature) {
     struct ArrowArrayStream stream = {0};
     GIVES(METAXY_OK, metaxy_store_features(store, NULL, &stream, &error));
-    char *all = text_of(&stream, "feature feature_version"), *version = NULL;
-    for (char *line = strtok(all, "\n"); line; line = strtok(NULL, "\n")) {
+    char *all = text_of(&stream, "feature feature_version"), *rest = all, *version = NULL;
+    for (char *line; (line = table_word(&rest, "\n"));) {
         char *end = line + strcspn(line, "|");
         if (*end) *end++ = 0;
         if (!strcmp(line, feature)) version = table_copy(end);
@@ -494,6 +494,33 @@ static void batches(void) {
     metaxy_store_free(store);
 }
 
+/* More than fits into one request: a bucket takes it in parts. */
+static void large(void) {
+    enum { ROWS = 192, CELL = 1 << 16 };
+    const char *feature = "w/large";
+    MetaxyStore *store = open_and_define(feature);
+    Text rows = {0};
+    char *cell = arrow_alloc(CELL + 1, 1), *found = NULL;
+    uint64_t random = 1;
+    for (int row = 0; row < ROWS; row++) {
+        for (int i = 0; i < CELL; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            /* What no compression makes much smaller, and no separator. */
+            cell[i] = (char)('!' + (random >> 33) % ('|' - '!'));
+        }
+        text_add(&rows, "%sr%03d|%s", row ? "\n" : "", row, cell);
+    }
+    free(cell);
+    struct ArrowArrayStream stream = table("id s" BY_X, rows.bytes, 64);
+    GIVES(METAXY_OK, metaxy_store_write(store, feature, &stream, NULL, NULL, &error));
+    GIVES(METAXY_OK, get(store, feature, (Query){.columns = "id s"}, &found));
+    CHECK(rows.length > 12000000 && !strcmp(rows.bytes, found));
+    free(found);
+    free(rows.bytes);
+    CHECK(drop(store, feature) == 1);
+    metaxy_store_free(store);
+}
+
 static void versions(void) {
     const char *feature = "v/code";
     MetaxyStore *store = open_and_define(feature);
@@ -678,8 +705,9 @@ static void lists(const MetaxyStore *store, const char *prefix, const char *expe
     GIVES(METAXY_OK, metaxy_store_list(store, NULL, &stream, &error));
     if (!stream.release) return;
     char *all = text_of(&stream, "feature table defined system rows hash_algorithm hash_truncation_length problem");
+    char *rest = all;
     text_add(&kept, "%s", "");
-    for (char *text = strtok(all, "\n"); text; text = strtok(NULL, "\n"))
+    for (char *text; (text = table_word(&rest, "\n"));)
         if (!strncmp(text, prefix, strlen(prefix))) text_add(&kept, kept.length ? "\n%s" : "%s", text);
     free(all);
     is_text(expected, kept.bytes, line);
@@ -888,7 +916,6 @@ static void contexts(void) {
 
 static void handles(void) {
     const char *feature = "h/rows";
-    if (place.in_memory) return; /* where each handle has tables of its own */
     MetaxyStore *one = open_and_define(feature), *other = open_and_define(feature), *reader = open_as("read");
     struct ArrowArrayStream rows = table("id n:int" BY_X, "z|26", 0);
     uint64_t deleted = 9;
@@ -1042,15 +1069,17 @@ static void pushes(void) {
 static const struct {
     const char *name;
     void (*run)(void);
+    /* Each handle of memory:// has tables of its own. */
+    int shares_tables;
 } topics[] = {
-    {"nothing", nothing},         {"definitions", definitions}, {"writes", writes},
-    {"refused rows", refused_rows}, {"writers", writers},       {"reads", reads},
-    {"batches", batches},         {"versions", versions},       {"evolution", evolution},
-    {"many features", many_features}, {"buffers", buffers},     {"deletes", deletes},
-    {"copies", copies},           {"catalog", catalog},         {"maintenance", maintenance},
-    {"drops", drops},             {"streams", streams},         {"contexts", contexts},
-    {"handles", handles},         {"threads", threads},         {"chains", chains},
-    {"pushes", pushes},
+    {"nothing", nothing, 0},         {"definitions", definitions, 0}, {"writes", writes, 0},
+    {"refused rows", refused_rows, 0}, {"writers", writers, 0},       {"reads", reads, 0},
+    {"batches", batches, 0},         {"large", large, 0},             {"versions", versions, 0},
+    {"evolution", evolution, 0},     {"many features", many_features, 0}, {"buffers", buffers, 0},
+    {"deletes", deletes, 0},         {"copies", copies, 0},           {"catalog", catalog, 0},
+    {"maintenance", maintenance, 0}, {"drops", drops, 0},             {"streams", streams, 0},
+    {"contexts", contexts, 0},       {"handles", handles, 1},         {"threads", threads, 0},
+    {"chains", chains, 0},           {"pushes", pushes, 0},
 };
 
 int main(int argc, char **argv) {
@@ -1063,6 +1092,10 @@ int main(int argc, char **argv) {
     place.option_count = argc - 2 - place.remote;
     for (size_t i = 0; i < sizeof topics / sizeof *topics; i++) {
         struct timespec from, to;
+        if (place.in_memory && topics[i].shares_tables) {
+            printf("not applicable %s\n", topics[i].name);
+            continue;
+        }
         check_failed = 0;
         clock_gettime(CLOCK_MONOTONIC, &from);
         topics[i].run();

@@ -47,6 +47,15 @@ static char *table_copy(const char *text) {
     return memcpy(arrow_alloc(bytes, 1), text, bytes);
 }
 
+/* The next word of `*rest`, or NULL: what strtok does, for several threads at once. */
+static char *table_word(char **rest, const char *separators) {
+    char *word = *rest + strspn(*rest, separators);
+    if (!*word) return NULL;
+    *rest = word + strcspn(word, separators);
+    if (**rest) *(*rest)++ = 0;
+    return word;
+}
+
 /* ---- text to Arrow ---- */
 
 static void table_parse_column(const char *word, TableColumn *out) {
@@ -216,12 +225,8 @@ static void table_release(struct ArrowArrayStream *stream) {
 /* A stream of `rows` in batches of so many; 0 for all in one. */
 static struct ArrowArrayStream table(const char *columns, const char *rows, int64_t batch_rows) {
     Table *table = arrow_alloc(1, sizeof *table);
-    char *words = table_copy(columns);
-    /* Threads make tables at the same time, which strtok is not for. */
-    for (char *word = words + strspn(words, " "), *next; *word; word = next) {
-        next = word + strcspn(word, " ");
-        if (*next) *next++ = 0;
-        next += strspn(next, " ");
+    char *words = table_copy(columns), *rest = words;
+    for (char *word; (word = table_word(&rest, " "));) {
         TableColumn *column = &table->columns[table->column_count++];
         table_parse_column(word, column);
         if (!column->member_count) table->width++;
@@ -335,7 +340,8 @@ static void text_sort_lines(Text *text) {
     char **lines = NULL;
     size_t count = 0;
     Text sorted = {0};
-    for (char *line = strtok(text->bytes, "\n"); line; line = strtok(NULL, "\n")) {
+    char *rest = text->bytes;
+    for (char *line; (line = table_word(&rest, "\n"));) {
         lines = table_grow(lines, (count + 1) * sizeof *lines);
         lines[count++] = line;
     }

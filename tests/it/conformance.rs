@@ -24,10 +24,9 @@ impl Place {
         Place { uri: server.uri(database), options: server.options(), remote: false }
     }
 
-    /// A database behind the shared server of LanceDB's remote protocol.
-    fn remote(uri: &str, name: &str, value: &str) -> Place {
-        let key = Server::shared("lancedb_remote").report()["key"].as_str().expect("a key");
-        let options = [("api_key", key), (name, value)];
+    /// A database behind a server of LanceDB's remote protocol.
+    fn remote(server: &Server, uri: &str, name: &str, value: &str) -> Place {
+        let options = [("api_key", server.said("key")), (name, value)];
         let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Place { uri: uri.to_owned(), options: options.into(), remote: true }
     }
@@ -101,16 +100,18 @@ fn azure_conforms() {
     conforms(&Place::on("azurite", "conformance"));
 }
 
+/// Below a path, and with a certificate of one's own authority.
 #[test]
 fn a_server_conforms() {
-    let endpoint = Server::shared("lancedb_remote").endpoint();
-    conforms(&Place::remote(endpoint, "database", "conformance"));
+    let server = Server::start("lancedb_remote", &["--prefix", "/databases/{database}", "--tls"]);
+    let uri = format!("{}/databases/conformance", server.endpoint());
+    conforms(&Place::remote(&server, &uri, "tls.ca_file", server.said("ca")));
 }
 
 #[test]
 fn lancedb_cloud_conforms() {
-    let endpoint = Server::shared("lancedb_remote").endpoint();
-    conforms(&Place::remote("db://cloud", "host_override", endpoint));
+    let server = Server::shared("lancedb_remote");
+    conforms(&Place::remote(server, "db://cloud", "host_override", server.endpoint()));
 }
 
 /// Several processes write, compact, read, drop and are killed at once; every acknowledged row is there, once.
@@ -141,7 +142,7 @@ fn processes_lose_nothing_on_gcs() {
 #[test]
 fn processes_lose_nothing_on_azure() {
     keeps_what_it_acknowledged(|database| {
-        let container = Server::shared("azurite").report()["bucket"].as_str().expect("a container");
+        let container = Server::shared("azurite").said("bucket");
         let uri = format!("abfss://{container}@devstoreaccount1.dfs.core.windows.net/{database}");
         Place { uri, ..Place::on("azurite", database) }
     });

@@ -10,6 +10,7 @@ mod copy;
 mod delete;
 mod drop;
 mod durability;
+mod faults;
 mod golden_stores;
 mod graphs;
 mod header;

@@ -1,4 +1,6 @@
 //! Real object stores on loopback, each a program of `tests/servers` that lives as long as its standard input is open.
+//!
+//! Where the environment has an HTTP_PROXY, NO_PROXY must name 127.0.0.1 and localhost, as it does below `make`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -66,17 +68,26 @@ impl Server {
         &self.report
     }
 
+    /// A text of the report.
+    pub fn said(&self, name: &str) -> &str {
+        self.report[name].as_str().unwrap_or_else(|| panic!("this server says no {name}"))
+    }
+
     pub fn port(&self) -> u16 {
-        self.report["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port")
+        self.port_of("port")
+    }
+
+    fn port_of(&self, name: &str) -> u16 {
+        self.report[name].as_u64().and_then(|port| port.try_into().ok()).expect("a port")
     }
 
     pub fn endpoint(&self) -> &str {
-        self.report["endpoint"].as_str().expect("an endpoint")
+        self.said("endpoint")
     }
 
     /// Where a store called `database` is on this server.
     pub fn uri(&self, database: &str) -> String {
-        format!("{}/{database}", self.report["uri"].as_str().expect("a URI"))
+        format!("{}/{database}", self.said("uri"))
     }
 
     /// The options with which a client may do everything.
@@ -87,6 +98,14 @@ impl Server {
     /// The options of a client that may not write.
     pub fn read_only(&self) -> Vec<(String, String)> {
         self.options_of("read_only")
+    }
+
+    /// What the control port of `tests/servers/faults.py` answers.
+    pub fn control(&self, method: &str, path: &str, body: &Value) -> Value {
+        let reply = exchange(self.port_of("control_port"), method, path, &body.to_string());
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+        let (_, body) = reply.split_once("\r\n\r\n").expect("a body");
+        serde_json::from_str(body).expect("JSON")
     }
 
     fn options_of(&self, client: &str) -> Vec<(String, String)> {
@@ -206,9 +225,17 @@ fn a_server_that_does_not_start_says_why() {
 }
 
 fn get(port: u16, path: &str) -> String {
+    exchange(port, "GET", path, "")
+}
+
+/// One request on a connection of its own; the whole reply.
+fn exchange(port: u16, method: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(request.as_bytes()).expect("a request");
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply).expect("a reply");

@@ -132,10 +132,9 @@ fn silent() -> String {
     })
 }
 
-/// Where nobody listens.
+/// Where nobody listens: no system hands this port out.
 fn nobody() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+    "http://127.0.0.1:1".to_owned()
 }
 
 #[test]
@@ -316,12 +315,13 @@ fn hosts_that_are_not_there_are_told_apart_from_those_that_refuse() {
     let error = read_failure("s3://bucket/x", &s3(&refused));
     is(&error, "refused", Status::Unavailable, true);
     assert!(error.message().contains("storage_options.aws_endpoint"), "{error}");
-    is(
-        &read_failure("s3://bucket/x", &s3("http://no-such-host.invalid")),
-        "host",
-        Status::Unavailable,
-        false,
-    );
+    // Some networks take their time to say that there is no such name.
+    let patient = [("connect.timeout_ms", "60000"), ("read.timeout_ms", "60000")];
+    let patient = patient.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let nameless = [s3("http://no-such-host.invalid"), patient].concat();
+    let store = open("read", "s3://bucket/x", &nameless, &Call::default()).unwrap();
+    let error = failure(read(&store, "r/a", &ReadRequest::default()));
+    is(&error, "host", Status::Unavailable, false);
 
     let signature = "sv=2021-12-02&sr=c&sp=rl&se=2099-01-01T00%3A00%3A00Z&sig=S3CRET%3D";
     let azure = |endpoint: &str| {
@@ -619,7 +619,9 @@ fn a_chain_passes_over_a_storage_that_is_down() {
 #[test]
 fn a_call_gives_up_a_storage_that_hangs() {
     let endpoint = silent();
-    let pairs = [s3(&endpoint), vec![]].concat();
+    // Only the call itself can end in time.
+    let hour = |name: &str| (name.to_owned(), "3600000".to_owned());
+    let pairs = [s3(&endpoint), vec![hour("connect.timeout_ms"), hour("read.timeout_ms")]].concat();
     let mut context = Context::new();
     context.set_timeout(Some(Duration::from_millis(200)));
     let began = Instant::now();
@@ -630,7 +632,7 @@ fn a_call_gives_up_a_storage_that_hangs() {
     let call = context.begin();
     let error = failure(store.runtime().block_on(store.read("r/a", &ReadRequest::default(), &call)));
     assert!(error.message().contains("200 ms"), "{error}");
-    assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
+    in_time(began, &error);
 
     let context = Context::new();
     let call = context.begin();
@@ -644,6 +646,6 @@ fn a_call_gives_up_a_storage_that_hangs() {
     let began = Instant::now();
     let error = failure(store.runtime().block_on(store.read("r/a", &ReadRequest::default(), &call)));
     assert_eq!(error.status(), Status::Cancelled);
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    in_time(began, &error);
     cancelling.join().unwrap();
 }

@@ -1,11 +1,10 @@
-#!/usr/bin/env python3
 """A server that speaks what LanceDB's remote client speaks, as LanceDB Cloud or a self-hosted endpoint does.
 
-    lancedb_remote.py [--prefix /databases/{database}] [--key KEY] [--read-only-key KEY] [--tls]
-                      [--phalanx-version 0.4.0]
+    python -m servers.lancedb_remote [--prefix /databases/{database}] [--key KEY] [--read-only-key KEY] [--tls]
+                                     [--phalanx-version 0.4.0]
 
 Prints one line of JSON once it answers, and ends, with its files, when its standard input ends:
-    {"port", "endpoint", "url", "prefix", "key", "read_only_key", "root", "ca", "cert", "cert_key"}
+    {"port", "endpoint", "url", "prefix", "key", "read_only_key", "directory", "root", "ca", "cert", "cert_key"}
 
 `root` holds one directory of Lance tables per database, `root/<database>/<table>.lance`; the header
 x-lancedb-database names the database, "default" without it. A prefix that says {database} has to name the same
@@ -26,12 +25,10 @@ import json
 import os
 import re
 import shutil
-import signal
 import ssl
-import subprocess
-import sys
 import tempfile
 import threading
+import traceback
 import urllib.request
 import uuid
 from contextlib import closing, suppress
@@ -42,6 +39,8 @@ import lance
 import lance.namespace
 import pyarrow as pa
 from lance.dataset import ColumnOrdering
+
+from . import certificate, lifetime
 
 STREAM, FILE = "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file"
 IN_MEMORY = 8 << 20
@@ -471,28 +470,6 @@ class Server(ThreadingHTTPServer):
         pass  # a client that went away, or one that does not trust the certificate
 
 
-def certificate(directory):
-    """A CA, and a certificate of it for loopback: (ca, cert, key), file names."""
-    ca, ca_key, cert, key, request, extensions = (
-        os.path.join(directory, name)
-        for name in ("ca.pem", "ca.key", "server.pem", "server.key", "server.csr", "server.ext")
-    )
-    with open(extensions, "w") as file:
-        file.write("subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n")
-        file.write("basicConstraints=CA:FALSE\n")
-    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    authority = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]
-    commands = (
-        [*new, "-x509", "-days", "2", "-subj", "/CN=test CA", *authority, "-keyout", ca_key, "-out", ca],
-        [*new, "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", request],
-        ["openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial"]
-        + ["-days", "2", "-extfile", extensions, "-out", cert],
-    )
-    for command in commands:
-        subprocess.run(command, check=True, capture_output=True)
-    return ca, cert, key
-
-
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--prefix", default="", help="the path before /v1; may say {database}")
@@ -503,18 +480,17 @@ def main():
     options = arguments.parse_args()
     options.prefix = options.prefix.rstrip("/")
 
-    home = tempfile.mkdtemp(prefix="lancedb-remote-")
+    try:
+        with lifetime.directory() as home:
+            serve(options, home)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)  # the adapters would wait for their connections
 
-    def end(*_):
-        shutil.rmtree(home, ignore_errors=True)
-        os._exit(0)  # the adapters would wait for their connections
 
-    signal.signal(signal.SIGTERM, end)
-    ca = cert = key = identity = None
-    if options.tls:
-        ca, cert, key = certificate(home)
-        identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        identity.load_cert_chain(cert, key)
+def serve(options, home):
+    identity, files = certificate.make(home) if options.tls else (None, dict.fromkeys(("ca", "cert", "cert_key")))
     root = os.path.join(home, "databases")
     server = Server(options, Databases(root), identity)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -523,25 +499,18 @@ def main():
     probe = urllib.request.Request(
         endpoint + options.prefix.replace("{database}", "default") + "/v1/table/", headers={"x-api-key": options.key}
     )
-    trust = ssl.create_default_context(cafile=ca) if ca else None
-    urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=trust)] if trust else [])
-    ).open(probe, timeout=30).read()
-    ready = {
+    trust = ssl.create_default_context(cafile=files["ca"]) if identity else None
+    urllib.request.urlopen(probe, timeout=30, context=trust).close()
+    lifetime.until_input_ends({
         "port": server.server_port,
         "endpoint": endpoint,
         "url": endpoint + options.prefix,
         "prefix": options.prefix,
         "key": options.key,
         "read_only_key": options.read_only_key,
+        "directory": home,
         "root": root,
-        "ca": ca,
-        "cert": cert,
-        "cert_key": key,
-    }
-    print(json.dumps(ready), flush=True)
-    sys.stdin.buffer.read()
-    end()
+    } | files)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ CACHE = pathlib.Path(os.environ.get("METAXY_CACHE") or pathlib.Path.home() / ".c
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None)
 
+# Whatever a server talks to is on loopback, which no proxy reaches.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
 # Leave through the exits below, not at once.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 

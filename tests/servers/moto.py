@@ -7,18 +7,15 @@
 import argparse
 import contextlib
 import logging
-import pathlib
-import ssl
 import threading
 
-import trustme
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.s3.models import s3_backends
 from moto.s3.responses import S3Response
 from werkzeug.serving import make_server
 
-from . import lifetime, s3
+from . import certificate, lifetime, s3
 
 
 def main():
@@ -32,8 +29,8 @@ def main():
             app = without_conditions(app)
         if arguments.tls:
             directory = stack.enter_context(lifetime.directory())
-            tls, ca = self_signed(pathlib.Path(directory))
-            more = {"ca": ca, "directory": directory}
+            tls, files = certificate.make(directory)
+            more = {"ca": files["ca"], "directory": directory}
         port = serve(app, tls)
         endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         lifetime.until_input_ends({
@@ -70,16 +67,6 @@ def without_conditions(app):
         return app(environ, start_response)
 
     return unconditional
-
-
-def self_signed(directory):
-    """A certificate for 127.0.0.1, and the file of the authority, made just now, that signed it."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
-    ca = directory / "ca.pem"
-    authority.cert_pem.write_to_path(str(ca))
-    return context, str(ca)
 
 
 def serve(app, tls=None):
