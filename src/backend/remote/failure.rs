@@ -79,6 +79,7 @@ impl Fault {
             401 => Fault::Credentials,
             403 => Fault::Permission,
             404 => Fault::Absent,
+            408 => Fault::Timeout,
             405 | 501 => Fault::Unsupported,
             409 => Fault::Conflict,
             413 => Fault::TooLarge,
@@ -184,6 +185,26 @@ impl Fault {
             _ => "",
         }
     }
+}
+
+/// Whether it is the server itself that has answered, after the request was over, so that nothing may come of
+/// it any more. A gateway that has given up says nothing of what goes on behind it.
+pub fn has_ended(cause: &DbError) -> bool {
+    chain(cause).any(|error| match error.downcast_ref::<DbError>() {
+        Some(DbError::Http { status_code: Some(status), source, .. }) => match status.as_u16() {
+            409 => true,
+            500 => is_of_protocol(source.to_string().strip_prefix(&format!("{status}: ")).unwrap_or_default()),
+            _ => false,
+        },
+        _ => false,
+    })
+}
+
+/// Whether an answer has the form of errors that the protocol prescribes.
+fn is_of_protocol(answer: &str) -> bool {
+    let answer: serde_json::Value = serde_json::from_str(answer).unwrap_or_default();
+    answer.get("error").is_some_and(|error| error.is_string())
+        && answer.get("code").is_some_and(|code| code.is_number())
 }
 
 /// The server of a store, as messages call it, and what they must not say.
@@ -318,6 +339,21 @@ mod tests {
             );
             assert!(error.message().starts_with("cannot read the table t of S: key *** is odd"), "{error}");
             assert!(!format!("{error:?}").contains("SECRET"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_server_itself_ends_a_request() {
+        for (status, text, ended) in [
+            (409, "", true),
+            (500, r#"500 Internal Server Error: {"error": "no space", "code": 18}"#, true),
+            (500, r#"500 Internal Server Error: {"error": "no space"}"#, false),
+            (500, "500 Internal Server Error: <html>", false),
+            (502, r#"502 Bad Gateway: {"error": "no space", "code": 18}"#, false),
+            (504, "", false),
+            (524, "", false),
+        ] {
+            assert_eq!(has_ended(&answered(status, text)), ended, "{status} {text}");
         }
     }
 
