@@ -1471,7 +1471,9 @@ void metaxy_buffered_writer_free(MetaxyBufferedWriter *writer);
  *
  * A hard delete removes rows of this store only, in one commit, tombstones included: all rows of the chosen samples in
  * the version that it is about, so that no older one comes back; or, with `set_sample_history`, just the rows that the
- * filters match. Where a row or a tombstone here has hidden a row of a fallback store, that one is read from then on.
+ * filters match. On a server it takes one commit per some hundreds of rows, older rows of a sample before its latest:
+ * if it fails in between, some samples are gone and no older row shows, and the detail `removed` of the error says how
+ * many rows went. Where a row or a tombstone here has hidden a row of a fallback store, that one is read from then on.
  * `deleted` receives the number of removed rows. Their bytes stay in the files of older table versions until
  * `metaxy_store_compact` and then `metaxy_store_prune` with `prune.older_than_ms` = `0` have run, and as long as a
  * stream that was opened before is not released; what a killed writer left is pruned when it is a week old. It takes
@@ -1621,6 +1623,8 @@ MetaxyStatus metaxy_store_prune(const MetaxyStore *store,
  * the sample in another feature version stays, which would show again. Since a tombstone may hide a row of a fallback
  * store, it stays in a store that has fallbacks; the option `purge.tombstones` says otherwise, as `keep` must where
  * another store has this one in its chain. The space is given back by `metaxy_store_compact` and `metaxy_store_prune`.
+ * The rows of a table go in one commit; on a server in one per some hundreds of rows, tombstones last, and the detail
+ * `removed` of an error says how many went before it.
  * Pointers, threads and statuses as `metaxy_store_compact`, and `METAXY_UNSUPPORTED` for a table of Metaxy itself,
  * `METAXY_SCHEMA_MISMATCH` for one without the feature's id columns; `feature` must be defined. The columns of
  * `report` are `feature`, `table` (large text), `rows_removed`, `version` (int64) and `problem` (large text).

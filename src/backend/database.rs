@@ -232,6 +232,14 @@ impl Database {
         }
     }
 
+    /// Refuses to have tables `compacted`, or the like, that are kept where they are maintained.
+    pub fn check_maintained_here(&self, what: &str) -> Result<()> {
+        match self {
+            Database::Native(_) => Ok(()),
+            Database::Remote(database) => Err(database.unmaintained(what)),
+        }
+    }
+
     /// The right to maintain `table`, or nothing while another process has it.
     pub fn try_maintain(&self, table: &str) -> Option<Maintaining> {
         match self {
@@ -261,7 +269,7 @@ impl Database {
     ) -> Result<Option<Compacted>> {
         match self {
             Database::Native(database) => Box::pin(database.compact(table, extent, proceed)).await,
-            Database::Remote(database) => Err(database.unmaintained("compacted", table)),
+            Database::Remote(database) => Err(database.unmaintained("compacted")),
         }
     }
 
@@ -283,7 +291,7 @@ impl Database {
     ) -> Result<Option<Pruned>> {
         match self {
             Database::Native(database) => Box::pin(database.prune(table, retention, proceed)).await,
-            Database::Remote(database) => Err(database.unmaintained("pruned", table)),
+            Database::Remote(database) => Err(database.unmaintained("pruned")),
         }
     }
 }

@@ -254,6 +254,8 @@ impl Store {
         call: &Call,
     ) -> Result<Vec<Target>> {
         self.check_maintainable(operation, options)?;
+        let what = if operation == PRUNE { "pruned" } else { "compacted" };
+        self.database().check_maintained_here(what).map_err(|error| self.located(error))?;
         if let Some(feature) = feature {
             let key = FeatureKey::parse(feature)?;
             self.check_present(&key, call).await?;

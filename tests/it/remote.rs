@@ -225,7 +225,7 @@ fn many_rows_come_in_pages_of_bounded_size() {
     ];
     proxy.reset();
     write(&store, FEATURE, &[batch(columns)], &[]).unwrap();
-    assert_eq!(proxy.requests().0.len(), 11, "{:?}", proxy.requests().0);
+    assert_eq!(proxy.requests().0.len(), 12, "{:?}", proxy.requests().0);
     for (name, request, expected) in [
         ("all", ReadRequest::default(), ROWS),
         ("few", only(&["page < '0000000000000000'", "id < '000100'"]), 0),
@@ -434,14 +434,16 @@ fn samples_are_deleted_and_tables_dropped() {
     assert_eq!(ids(&store).len(), 100);
     for maintained in ["compact", "prune"] {
         let (call, none) = (Call::default(), Options::new());
-        let error = failure(store.runtime().block_on(async {
-            match maintained {
-                "compact" => store.compact(Some(FEATURE), &none, &call).await,
-                _ => store.prune(Some(FEATURE), &none, &call).await,
-            }
-        }));
-        assert_eq!(error.status(), Status::Unsupported, "{error}");
-        assert!(error.message().contains("LanceDB Cloud does that by itself"), "{error}");
+        for feature in [Some(FEATURE), None] {
+            let error = failure(store.runtime().block_on(async {
+                match maintained {
+                    "compact" => store.compact(feature, &none, &call).await,
+                    _ => store.prune(feature, &none, &call).await,
+                }
+            }));
+            assert_eq!(error.status(), Status::Unsupported, "{error}");
+            assert!(error.message().contains("LanceDB Cloud does that by itself"), "{error}");
+        }
     }
     let drop =
         || store.runtime().block_on(store.drop_feature(FEATURE, &Options::new(), &Call::default())).unwrap();
@@ -793,7 +795,44 @@ fn a_server_that_gives_other_rows_than_it_has_is_found_out() {
         (&[&[1, 5, 9, 11]], "4 rows when it was asked for 3"),
     ] {
         let error = failure(reading(pages));
-        assert_eq!(error.status(), Status::Corrupt, "{error}");
+        assert_eq!(error.status(), Status::Unsupported, "{error}");
         assert!(error.message().contains(says), "{error}");
     }
+    // Nor is an empty page the end of the rows that a filter asks for.
+    let filtered = ReadRequest { filters: vec!["id IS NOT NULL".into()], ..request.clone() };
+    let filtering = |pages: &[&[u64]]| {
+        let store = try_open(&strange(pages), &known).unwrap();
+        store.define(&root(FEATURE, &["x"])).unwrap();
+        read(&store, FEATURE, &filtered)
+    };
+    assert_eq!(ids_in_order(&filtering(&[&[1], &[5, 9]]).unwrap()), ["1", "5", "9"]);
+    let error = failure(filtering(&[&[1, 5], &[]]));
+    assert!(error.message().contains("1 rows less"), "{error}");
+}
+
+/// Whoever a server sends requests on to does not get the key.
+#[test]
+fn a_server_that_sends_requests_on_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // It goes with its thread when the test program does.
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = BufReader::new(connection.unwrap());
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                connection.read_line(&mut line).unwrap();
+                assert!(!line.to_ascii_lowercase().starts_with("x-api-key"), "{line}");
+            }
+            let moved = "HTTP/1.1 307 Moved\r\nlocation: http://elsewhere.invalid/x/v1/table/\r\n\
+                         connection: close\r\ncontent-length: 0\r\n\r\n";
+            connection.get_mut().write_all(moved.as_bytes()).unwrap();
+        }
+    });
+    let store = try_open(&format!("http://{address}/x"), &[("api_key", "sk_SECRET")]).unwrap();
+    store.define(&root(FEATURE, &["x"])).unwrap();
+    let error = failure(read(&store, FEATURE, &ReadRequest::default()));
+    assert_eq!((error.status(), error.detail("reason")), (Status::Unavailable, Some("address")), "{error}");
+    assert!(!error.is_retryable() && error.message().contains("http://elsewhere.invalid"), "{error}");
 }

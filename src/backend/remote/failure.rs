@@ -11,6 +11,9 @@ use crate::error::{Error, Status};
 /// As much as is shown of what a server says: a gateway may answer with a whole page.
 const SHOWN: usize = 300;
 
+/// The shortest key that can be told from the rest of a text.
+const SHORTEST_KEY: usize = 4;
+
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -235,7 +238,7 @@ impl Peer {
         let Some(status) = fault.status() else {
             // Other errors name no key, but what they quote may.
             let error = from_lancedb(cause, || what.clone());
-            let clean = Error::new(error.status(), self.without_key(error.message()));
+            let clean = Error::new(error.status(), hide(error.message(), &self.key));
             return clean.caused_by(&said).retryable(error.is_retryable()).with("store", &self.display);
         };
         let answer = said.innermost();
@@ -252,8 +255,9 @@ impl Peer {
         }
     }
 
-    fn without_key(&self, text: &str) -> String {
-        hide(text, &self.key)
+    /// The beginning of what a server says, as it may be shown.
+    pub fn shown(&self, text: &str) -> String {
+        shown(&hide(text, &self.key))
     }
 }
 
@@ -292,7 +296,12 @@ impl StdError for Said {
 }
 
 fn hide(text: &str, key: &str) -> String {
-    if key.is_empty() { text.to_owned() } else { text.replace(key, "***") }
+    match key.len() {
+        0 => text.to_owned(),
+        // It may be in any word.
+        length if length < SHORTEST_KEY => "its answer, which is not shown beside an API key as short as this".to_owned(),
+        _ => text.replace(key, "***"),
+    }
 }
 
 /// The beginning of a text, in one line.
@@ -361,6 +370,13 @@ mod tests {
     fn of_a_page_little_is_shown() {
         let error = Peer::new("S", "").failed("read", "t", answered(502, &"<p>".repeat(10_000)));
         assert!(error.message().len() < 500 && error.causes().iter().all(|cause| cause.len() < 500));
+    }
+
+    #[test]
+    fn beside_a_short_key_nothing_is_shown() {
+        let error = Peer::new("S", "e").failed("read", "t", answered(400, "the key e is odd"));
+        assert!(error.message().starts_with("cannot read the table t of S: its answer, which is"), "{error}");
+        assert!(!format!("{error:?}").contains("odd"), "{error:?}");
     }
 
     #[test]
