@@ -240,7 +240,13 @@ impl Store {
     }
 
     /// Counts the rows as `removed`.
-    async fn try_remove(&self, ask: &Ask, id_columns: &[String], call: &Call, removed: &mut u64) -> Result<()> {
+    async fn try_remove(
+        &self,
+        ask: &Ask,
+        id_columns: &[String],
+        call: &Call,
+        removed: &mut u64,
+    ) -> Result<()> {
         let identifying = system::identifying(id_columns);
         let mut _alone = None;
         for tries in 0..ATTEMPTS {

@@ -237,7 +237,11 @@ mod tests {
     /// Whatever is gone when removing is interrupted: the first steps, and any part of the next.
     fn interruptions(steps: &[Vec<u64>], part: u64) -> Vec<Vec<u64>> {
         let partly = |step: &[u64]| -> Vec<u64> {
-            step.iter().enumerate().filter(|(place, _)| part >> (place % 64) & 1 == 1).map(|(_, row)| *row).collect()
+            step.iter()
+                .enumerate()
+                .filter(|(place, _)| part >> (place % 64) & 1 == 1)
+                .map(|(_, row)| *row)
+                .collect()
         };
         (0..steps.len()).map(|done| [steps[..done].concat(), partly(&steps[done])].concat()).collect()
     }

@@ -345,7 +345,10 @@ fn what_has_no_meaning_is_told_once_when_the_store_is_opened() {
     config.open_store(None, &Options::new(), &Call::default()).unwrap();
     let said = listener.heard();
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains("sql_host_override has no meaning here") && !said[0].contains("sesame"), "{said:?}");
+    assert!(
+        said[0].contains("sql_host_override has no meaning here") && !said[0].contains("sesame"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -196,7 +196,9 @@ pub fn has_ended(cause: &DbError) -> bool {
     chain(cause).any(|error| match error.downcast_ref::<DbError>() {
         Some(DbError::Http { status_code: Some(status), source, .. }) => match status.as_u16() {
             409 => true,
-            500 => is_of_protocol(source.to_string().strip_prefix(&format!("{status}: ")).unwrap_or_default()),
+            500 => {
+                is_of_protocol(source.to_string().strip_prefix(&format!("{status}: ")).unwrap_or_default())
+            }
             _ => false,
         },
         _ => false,
@@ -299,7 +301,9 @@ fn hide(text: &str, key: &str) -> String {
     match key.len() {
         0 => text.to_owned(),
         // It may be in any word.
-        length if length < SHORTEST_KEY => "its answer, which is not shown beside an API key as short as this".to_owned(),
+        length if length < SHORTEST_KEY => {
+            "its answer, which is not shown beside an API key as short as this".to_owned()
+        }
         _ => text.replace(key, "***"),
     }
 }

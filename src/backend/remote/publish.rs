@@ -134,7 +134,8 @@ impl Database {
                 let conflict = refused.as_ref().is_some_and(|error| error.status() == Status::Conflict);
                 if !conflict || patience == 0 {
                     let problem = refused.unwrap_or_else(|| {
-                        let message = format!("the server says that it has added the column {column}, and has not");
+                        let message =
+                            format!("the server says that it has added the column {column}, and has not");
                         Error::new(Status::Internal, message)
                     });
                     return Err(self.located(&staged.table, problem.with("column", column)));
@@ -366,7 +367,9 @@ impl Lack {
 
 fn leaves(data_type: &DataType) -> usize {
     match data_type {
-        DataType::Struct(members) if !members.is_empty() => members.iter().map(|member| leaves(member.data_type())).sum(),
+        DataType::Struct(members) if !members.is_empty() => {
+            members.iter().map(|member| leaves(member.data_type())).sum()
+        }
         _ => 1,
     }
 }

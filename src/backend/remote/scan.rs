@@ -116,7 +116,8 @@ impl Scan {
 
     fn walk(self, course: Course, condition: Option<String>) -> BoxStream<'static, Result<RecordBatch>> {
         let batch_rows = self.query.batch_rows.max(1);
-        let walk = Walk { scan: self, course, condition, page_rows: FIRST_PAGE, seen: 0, heaviest: 1, ahead: None };
+        let walk =
+            Walk { scan: self, course, condition, page_rows: FIRST_PAGE, seen: 0, heaviest: 1, ahead: None };
         let pages = futures::stream::try_unfold(walk, Walk::next);
         pages
             .map_ok(move |page| futures::stream::iter(sliced(page, batch_rows).map(Ok)))
