@@ -317,9 +317,8 @@ struct ArrowArrayStream {
  * of rows that are not written (detail `rows`) and the first of their tickets (detail `ticket`); a wait for one of these
  * tickets always does. `metaxy_buffered_writer_committed` stays before them.
  *
- * If it is not known whether the storage
- * has made the commit (`METAXY_UNAVAILABLE` and not retryable), nothing is tried again, and every call but
- * `metaxy_buffered_writer_committed` reports it.
+ * If it is not known whether the storage has made the commit (the detail `outcome` of the error is `unknown`), nothing
+ * is tried again, and every call but `metaxy_buffered_writer_committed` reports it.
  */
 typedef struct MetaxyBufferedWriter MetaxyBufferedWriter;
 
@@ -767,7 +766,8 @@ MetaxyStatus metaxy_store_features(const MetaxyStore *store,
 
 /**
  * Writes the rows of a stream to a feature; they become visible together, or not at all. If it fails, none of them is,
- * unless it fails with `METAXY_UNAVAILABLE`: then it is not known whether the storage has made the commit.
+ * unless the detail `outcome` of the error is `unknown` (`METAXY_UNAVAILABLE`): then it is not known whether the storage
+ * has made the commit.
  *
  * `rows` is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are called on the
  * calling thread only, those of its arrays on any. `feature`, `options` and `context` are borrowed for the call; the
@@ -1324,8 +1324,9 @@ MetaxyStatus metaxy_writer_push(MetaxyWriter *writer,
                                 MetaxyError **error);
 
 /**
- * Makes the rows visible, all together, and ends the writer; if this fails, none of them is, unless it fails with
- * `METAXY_UNAVAILABLE`: then it is not known whether the storage has made the commit.
+ * Makes the rows visible, all together, and ends the writer; if this fails, none of them is, unless the detail
+ * `outcome` of the error is `unknown` (`METAXY_UNAVAILABLE`): then it is not known whether the storage has made the
+ * commit.
  *
  * `context` is borrowed for the call and may be NULL. `writer` stays the caller's to free. One thread at a time, or
  * `METAXY_BUSY`. Fails as `metaxy_store_write`, and with `METAXY_INVALID_STATE` after the end of the writer.
@@ -1471,7 +1472,9 @@ void metaxy_buffered_writer_free(MetaxyBufferedWriter *writer);
  *
  * A hard delete removes rows of this store only, in one commit, tombstones included: all rows of the chosen samples in
  * the version that it is about, so that no older one comes back; or, with `set_sample_history`, just the rows that the
- * filters match. Where a row or a tombstone here has hidden a row of a fallback store, that one is read from then on.
+ * filters match. On a server it takes one commit per some hundreds of rows, older rows of a sample before its latest:
+ * if it fails in between, some samples are gone and no older row shows, and the detail `removed` of the error says how
+ * many rows went. Where a row or a tombstone here has hidden a row of a fallback store, that one is read from then on.
  * `deleted` receives the number of removed rows. Their bytes stay in the files of older table versions until
  * `metaxy_store_compact` and then `metaxy_store_prune` with `prune.older_than_ms` = `0` have run, and as long as a
  * stream that was opened before is not released; what a killed writer left is pruned when it is a week old. It takes
@@ -1503,8 +1506,8 @@ MetaxyStatus metaxy_store_delete(const MetaxyStore *store,
  * depends on, alphabetically where that leaves a choice; the order of the arrays does not matter. A crash, or a failure of
  * a commit, leaves the first so many features of that order, each with all its rows, and nothing of the others: no child
  * is there without the parents that were written with it. The error then names those that were written in the detail
- * `written`, separated by commas; without it, nothing was. As with `metaxy_store_write`, `METAXY_UNAVAILABLE` says that it
- * is not known of the detail `feature`.
+ * `written`, separated by commas; without it, nothing was. As with `metaxy_store_write`, it is not
+ * known of the detail `feature` if the detail `outcome` is `unknown`.
  *
  * `features` is an array of `count` texts, each feature once, and `rows` an array of as many streams. Every stream is
  * moved in on every path, failures too: afterwards its `release` is NULL. Their callbacks are called on the calling
@@ -1621,6 +1624,8 @@ MetaxyStatus metaxy_store_prune(const MetaxyStore *store,
  * the sample in another feature version stays, which would show again. Since a tombstone may hide a row of a fallback
  * store, it stays in a store that has fallbacks; the option `purge.tombstones` says otherwise, as `keep` must where
  * another store has this one in its chain. The space is given back by `metaxy_store_compact` and `metaxy_store_prune`.
+ * The rows of a table go in one commit; on a server in one per some hundreds of rows, tombstones last, and the detail
+ * `removed` of an error says how many went before it.
  * Pointers, threads and statuses as `metaxy_store_compact`, and `METAXY_UNSUPPORTED` for a table of Metaxy itself,
  * `METAXY_SCHEMA_MISMATCH` for one without the feature's id columns; `feature` must be defined. The columns of
  * `report` are `feature`, `table` (large text), `rows_removed`, `version` (int64) and `problem` (large text).

@@ -93,6 +93,10 @@ impl Status {
     }
 }
 
+/// The detail by which an error says that it is not known what became of a write.
+const OUTCOME: &str = "outcome";
+const UNKNOWN: &str = "unknown";
+
 /// A failure, with everything a caller may want to show or decide by.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -117,6 +121,22 @@ impl Error {
 
     pub fn invalid(message: impl Into<String>) -> Self {
         Error::new(Status::InvalidArgument, message)
+    }
+
+    /// The error for a write of which nobody knows whether it was made, or may yet be.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Error::new(Status::Unavailable, message).of_unknown_outcome()
+    }
+
+    /// Says that the write may have been made, so that making it again might double it: the detail `outcome`
+    /// is `unknown`.
+    #[must_use]
+    pub fn of_unknown_outcome(self) -> Self {
+        self.retryable(false).with(OUTCOME, UNKNOWN)
+    }
+
+    pub fn is_of_unknown_outcome(&self) -> bool {
+        self.detail(OUTCOME) == Some(UNKNOWN)
     }
 
     /// Adds a fact under a stable key such as `store`, `feature`, `column`, `option`, `uri`. The

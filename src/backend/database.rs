@@ -118,18 +118,21 @@ impl Database {
     }
 
     /// Keeps the rows of `stream` for `table`, which need not exist, where nobody sees them. On failure
-    /// nothing is left of them.
+    /// nothing is left of them. By the columns `identifying` they are told from others, where that is asked.
     pub async fn stage(
         &self,
         table: &str,
         schema: &Schema,
         stream: SendableRecordBatchStream,
+        identifying: &[String],
     ) -> Result<Staged> {
         match self {
             Database::Native(database) => {
                 Box::pin(database.stage(table, schema, stream)).await.map(Staged::Native)
             }
-            Database::Remote(database) => database.stage(table, schema, stream).await.map(Staged::Remote),
+            Database::Remote(database) => {
+                database.stage(table, schema, stream, identifying).await.map(Staged::Remote)
+            }
         }
     }
 
@@ -185,16 +188,36 @@ impl Database {
         }
     }
 
-    /// Removes the rows of `table` at `addresses` (see [`super::Scan::ADDRESS`]), all of them or
-    /// none, except on a server, which removes them some hundreds at a time: on failure there, some may be
-    /// gone. Rows that others append meanwhile are no obstacle.
-    pub async fn delete_rows(&self, table: &Table, addresses: Vec<u64>) -> Result<Erased> {
+    /// Whether rows are removed all at once, in whatever steps.
+    pub fn removes_at_once(&self) -> bool {
+        matches!(self, Database::Native(_))
+    }
+
+    /// Removes the rows of `table` at the addresses `steps` (see [`super::Scan::ADDRESS`]), all of them or
+    /// none, except on a server, which removes them some hundreds at a time: there some may be gone on failure,
+    /// but none of a step before all of those before it. `removed` is counted up by the rows that are gone. Rows that
+    /// others append meanwhile are no obstacle. By the columns `identifying` a row is told from those that have its
+    /// place later.
+    pub async fn delete_rows(
+        &self,
+        table: &Table,
+        steps: Vec<Vec<u64>>,
+        identifying: &[String],
+        removed: &mut u64,
+    ) -> Result<Erased> {
         match (self, table) {
             (Database::Native(database), Table::Native(table)) => {
-                Box::pin(database.delete_rows(table, addresses)).await
+                let mut addresses = steps.concat();
+                addresses.sort_unstable();
+                let rows = addresses.len() as u64;
+                let erased = Box::pin(database.delete_rows(table, addresses)).await?;
+                if matches!(erased, Erased::Done { .. }) {
+                    *removed += rows;
+                }
+                Ok(erased)
             }
             (Database::Remote(database), Table::Remote(table)) => {
-                Box::pin(database.delete_rows(table, addresses)).await
+                Box::pin(database.delete_rows(table, steps, identifying, removed)).await
             }
             _ => Err(of_another()),
         }
@@ -206,6 +229,14 @@ impl Database {
         match self {
             Database::Native(database) => Box::pin(database.drop_table(table, proceed)).await,
             Database::Remote(database) => Box::pin(database.drop_table(table, proceed)).await,
+        }
+    }
+
+    /// Refuses to have tables `compacted`, or the like, that are kept where they are maintained.
+    pub fn check_maintained_here(&self, what: &str) -> Result<()> {
+        match self {
+            Database::Native(_) => Ok(()),
+            Database::Remote(database) => Err(database.unmaintained(what)),
         }
     }
 
@@ -238,7 +269,7 @@ impl Database {
     ) -> Result<Option<Compacted>> {
         match self {
             Database::Native(database) => Box::pin(database.compact(table, extent, proceed)).await,
-            Database::Remote(database) => Err(database.unmaintained("compacted", table)),
+            Database::Remote(database) => Err(database.unmaintained("compacted")),
         }
     }
 
@@ -260,7 +291,7 @@ impl Database {
     ) -> Result<Option<Pruned>> {
         match self {
             Database::Native(database) => Box::pin(database.prune(table, retention, proceed)).await,
-            Database::Remote(database) => Err(database.unmaintained("pruned", table)),
+            Database::Remote(database) => Err(database.unmaintained("pruned")),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! asks a server that keeps them.
 
 mod column;
+mod condition;
 mod connect;
 mod database;
 mod evolve;
@@ -20,6 +21,7 @@ mod table;
 mod work;
 
 pub use column::unusable_column_name;
+pub use condition::joined;
 pub use connect::Connect;
 pub use database::{Database, Maintaining};
 pub use location::{Location, mask};

@@ -19,9 +19,8 @@ pub enum Erased {
     /// They are gone since this version; with no rows to remove, the version is the one that was
     /// looked at.
     Done { version: u64 },
-    /// Another writer moved or removed some of the rows first, or dropped the table. Nothing was
-    /// removed, or, from a server's table, maybe some of the others. Look for them in the newest version,
-    /// and try again.
+    /// Another writer moved or removed some of the rows first, or dropped the table. None of the others
+    /// was removed, or, from a server's table, maybe some. Look for them in the newest version, and try again.
     Overtaken,
 }
 

@@ -40,9 +40,8 @@ use crate::store::runtime::Runtime;
 /// of rows that are not written (detail `rows`) and the first of their tickets (detail `ticket`); a wait for one of these
 /// tickets always does. `metaxy_buffered_writer_committed` stays before them.
 ///
-/// If it is not known whether the storage
-/// has made the commit (`METAXY_UNAVAILABLE` and not retryable), nothing is tried again, and every call but
-/// `metaxy_buffered_writer_committed` reports it.
+/// If it is not known whether the storage has made the commit (the detail `outcome` of the error is `unknown`), nothing
+/// is tried again, and every call but `metaxy_buffered_writer_committed` reports it.
 pub struct MetaxyBufferedWriter {
     _opaque: [u8; 0],
 }

@@ -29,7 +29,9 @@ use crate::ffi::store::MetaxyStore;
 ///
 /// A hard delete removes rows of this store only, in one commit, tombstones included: all rows of the chosen samples in
 /// the version that it is about, so that no older one comes back; or, with `set_sample_history`, just the rows that the
-/// filters match. Where a row or a tombstone here has hidden a row of a fallback store, that one is read from then on.
+/// filters match. On a server it takes one commit per some hundreds of rows, older rows of a sample before its latest:
+/// if it fails in between, some samples are gone and no older row shows, and the detail `removed` of the error says how
+/// many rows went. Where a row or a tombstone here has hidden a row of a fallback store, that one is read from then on.
 /// `deleted` receives the number of removed rows. Their bytes stay in the files of older table versions until
 /// `metaxy_store_compact` and then `metaxy_store_prune` with `prune.older_than_ms` = `0` have run, and as long as a
 /// stream that was opened before is not released; what a killed writer left is pruned when it is a week old. It takes

@@ -85,6 +85,8 @@ pub unsafe extern "C" fn metaxy_store_prune(
 /// the sample in another feature version stays, which would show again. Since a tombstone may hide a row of a fallback
 /// store, it stays in a store that has fallbacks; the option `purge.tombstones` says otherwise, as `keep` must where
 /// another store has this one in its chain. The space is given back by `metaxy_store_compact` and `metaxy_store_prune`.
+/// The rows of a table go in one commit; on a server in one per some hundreds of rows, tombstones last, and the detail
+/// `removed` of an error says how many went before it.
 /// Pointers, threads and statuses as `metaxy_store_compact`, and `METAXY_UNSUPPORTED` for a table of Metaxy itself,
 /// `METAXY_SCHEMA_MISMATCH` for one without the feature's id columns; `feature` must be defined. The columns of
 /// `report` are `feature`, `table` (large text), `rows_removed`, `version` (int64) and `problem` (large text).

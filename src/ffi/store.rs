@@ -149,7 +149,8 @@ pub unsafe extern "C" fn metaxy_store_features(
 }
 
 /// Writes the rows of a stream to a feature; they become visible together, or not at all. If it fails, none of them is,
-/// unless it fails with `METAXY_UNAVAILABLE`: then it is not known whether the storage has made the commit.
+/// unless the detail `outcome` of the error is `unknown` (`METAXY_UNAVAILABLE`): then it is not known whether the storage
+/// has made the commit.
 ///
 /// `rows` is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are called on the
 /// calling thread only, those of its arrays on any. `feature`, `options` and `context` are borrowed for the call; the

@@ -25,8 +25,8 @@ use crate::store::options::Options;
 /// depends on, alphabetically where that leaves a choice; the order of the arrays does not matter. A crash, or a failure of
 /// a commit, leaves the first so many features of that order, each with all its rows, and nothing of the others: no child
 /// is there without the parents that were written with it. The error then names those that were written in the detail
-/// `written`, separated by commas; without it, nothing was. As with `metaxy_store_write`, `METAXY_UNAVAILABLE` says that it
-/// is not known of the detail `feature`.
+/// `written`, separated by commas; without it, nothing was. As with `metaxy_store_write`, it is not
+/// known of the detail `feature` if the detail `outcome` is `unknown`.
 ///
 /// `features` is an array of `count` texts, each feature once, and `rows` an array of as many streams. Every stream is
 /// moved in on every path, failures too: afterwards its `release` is NULL. Their callbacks are called on the calling

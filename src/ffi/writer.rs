@@ -117,8 +117,9 @@ pub unsafe extern "C" fn metaxy_writer_push(
     }
 }
 
-/// Makes the rows visible, all together, and ends the writer; if this fails, none of them is, unless it fails with
-/// `METAXY_UNAVAILABLE`: then it is not known whether the storage has made the commit.
+/// Makes the rows visible, all together, and ends the writer; if this fails, none of them is, unless the detail
+/// `outcome` of the error is `unknown` (`METAXY_UNAVAILABLE`): then it is not known whether the storage has made the
+/// commit.
 ///
 /// `context` is borrowed for the call and may be NULL. `writer` stays the caller's to free. One thread at a time, or
 /// `METAXY_BUSY`. Fails as `metaxy_store_write`, and with `METAXY_INVALID_STATE` after the end of the writer.

@@ -656,9 +656,11 @@ impl State {
 impl Next {
     fn after(error: &Error, rest: Duration) -> Next {
         match (error.status(), error.is_retryable()) {
-            // How a commit says that it may have been made.
-            (Status::Unavailable, false) => Next::Never,
-            (_, true) | (Status::Io | Status::Timeout, _) => Next::Rest(Instant::now() + rest),
+            _ if error.is_of_unknown_outcome() => Next::Never,
+            // What a storage that is not reached says may be over in a while, be it a wrong name of its host.
+            (_, true) | (Status::Io | Status::Timeout | Status::Unavailable, _) => {
+                Next::Rest(Instant::now() + rest)
+            }
             _ => Next::Asked,
         }
     }
@@ -828,7 +830,7 @@ mod tests {
         let mut state = State::default();
         add(&mut state, 2);
         assert!(commits(&mut state));
-        state.fail(failed(Status::Unavailable).retryable(false));
+        state.fail(failed(Status::Unavailable).of_unknown_outcome());
         state.asked = state.pushed;
         assert!(!commits(&mut state));
         for flushing in [true, false] {
@@ -836,6 +838,17 @@ mod tests {
             assert_eq!((error.status(), error.is_retryable()), (Status::Unavailable, false));
         }
         assert!(state.is_doubtful());
+    }
+
+    #[test]
+    fn a_storage_that_was_not_reached_is_tried_again() {
+        let mut state = State::default();
+        add(&mut state, 2);
+        assert!(commits(&mut state));
+        state.fail(failed(Status::Unavailable).retryable(false));
+        assert!(!state.is_doubtful());
+        state.asked = state.pushed;
+        assert!(commits(&mut state));
     }
 
     fn bad(rows: std::ops::Range<u64>) -> Bad {

@@ -21,9 +21,11 @@ use super::context::Call;
 use super::current::Current;
 use super::find::{Answer, Ask, Outcome, Rows};
 use super::identity::Identity;
+use super::maintain::partly_done;
 use super::options::{DELETE_ALL, DELETE_MODE, MATERIALIZATION_ID, Options};
 use super::read::{ReadRequest, RowStream};
 use super::samples::Samples;
+use super::superseded::in_steps;
 use super::system_columns as system;
 use super::write::{Writer, now};
 use crate::backend::{Erased, Maintaining, Scan, Table};
@@ -228,26 +230,49 @@ impl Store {
                 ..ReadRequest::default()
             },
         )?;
+        let graph = self.graph();
+        let id_columns = &graph.get(key)?.spec.id_columns;
+        let mut removed = 0;
+        let done = self.try_remove(&ask, id_columns, call, &mut removed).await;
+        done.map_err(|error| partly_done(error, removed))?;
+        call.progress(removed, Some(removed));
+        Ok(removed)
+    }
+
+    /// Counts the rows as `removed`.
+    async fn try_remove(
+        &self,
+        ask: &Ask,
+        id_columns: &[String],
+        call: &Call,
+        removed: &mut u64,
+    ) -> Result<()> {
+        let identifying = system::identifying(id_columns);
         let mut _alone = None;
         for tries in 0..ATTEMPTS {
             call.check()?;
             if tries == PATIENT_ATTEMPTS {
-                _alone = self.keep_from_compacting(key, call).await?;
+                _alone = self.keep_from_compacting(&ask.key, call).await?;
             }
-            let (table, addresses) = call.run(self.doomed(&ask)).await?;
-            let rows = addresses.len() as u64;
-            match Box::pin(self.database().delete_rows(&table, addresses)).await? {
-                Erased::Done { .. } => {
-                    call.progress(rows, Some(rows));
-                    return Ok(rows);
-                }
+            let doomed = async {
+                let (table, addresses) = self.doomed(ask).await?;
+                let steps = match self.database().removes_at_once() {
+                    true => vec![addresses],
+                    false => in_steps(&table, id_columns, addresses).await?,
+                };
+                Ok((table, steps))
+            };
+            let (table, steps) = call.run(doomed).await?;
+            match Box::pin(self.database().delete_rows(&table, steps, &identifying, removed)).await? {
+                Erased::Done { .. } => return Ok(()),
                 Erased::Overtaken => tokio::time::sleep(Duration::from_millis(10 << tries.min(6))).await,
             }
         }
         Err(Error::new(
             Status::Conflict,
             format!(
-                "no row of {key} was removed: other writers moved or removed some of them {ATTEMPTS} times; delete again"
+                "the rows of {} were not removed: other writers moved or removed some of them {ATTEMPTS} times; delete again",
+                ask.key
             ),
         )
         .retryable(true))

@@ -16,6 +16,7 @@ use super::options::{
 };
 use super::report::{Report, Target};
 use super::superseded::Superseded;
+use super::system_columns as system;
 use crate::backend::{Erased, Extent, Retention};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, SYSTEM_NAMESPACE, SYSTEM_TABLE_PREFIX};
@@ -157,21 +158,32 @@ impl Store {
         superseded: &Superseded<'_>,
         call: &Call,
     ) -> Result<Option<[u64; 2]>> {
+        let mut removed = 0;
+        let version = self.try_purge(key, superseded, call, &mut removed).await;
+        Ok(version.map_err(|error| partly_done(error, removed))?.map(|version| [removed, version]))
+    }
+
+    /// Counts the rows as `removed`, and gives the version in which they are gone.
+    async fn try_purge(
+        &self,
+        key: &FeatureKey,
+        superseded: &Superseded<'_>,
+        call: &Call,
+        removed: &mut u64,
+    ) -> Result<Option<u64>> {
+        let identifying = system::identifying(superseded.id_columns);
         for tries in 0..ATTEMPTS {
             call.check()?;
             let Some(table) = self.database().open(&key.table_name()).await? else { return Ok(None) };
-            let addresses = call.run(superseded.find(&table)).await?;
-            let rows = addresses.len() as u64;
-            match Box::pin(self.database().delete_rows(&table, addresses)).await? {
-                Erased::Done { version } => return Ok(Some([rows, version])),
+            let steps = call.run(superseded.find(&table)).await?;
+            match Box::pin(self.database().delete_rows(&table, steps, &identifying, removed)).await? {
+                Erased::Done { version } => return Ok(Some(version)),
                 Erased::Overtaken => tokio::time::sleep(Duration::from_millis(10 << tries.min(6))).await,
             }
         }
         Err(Error::new(
             Status::Conflict,
-            format!(
-                "the rows of {key} were not purged: other writers moved them {ATTEMPTS} times; purge again"
-            ),
+            format!("{key} was not purged: other writers moved the rows {ATTEMPTS} times; purge again"),
         ))
     }
 
@@ -242,6 +254,8 @@ impl Store {
         call: &Call,
     ) -> Result<Vec<Target>> {
         self.check_maintainable(operation, options)?;
+        let what = if operation == PRUNE { "pruned" } else { "compacted" };
+        self.database().check_maintained_here(what).map_err(|error| self.located(error))?;
         if let Some(feature) = feature {
             let key = FeatureKey::parse(feature)?;
             self.check_present(&key, call).await?;
@@ -294,6 +308,18 @@ impl Store {
 }
 
 const PRUNE: &str = "prune";
+
+/// Says of a removal that failed how much of it was done before: that cannot be taken back.
+pub(super) fn partly_done(error: Error, removed: u64) -> Error {
+    match removed {
+        0 => error,
+        _ => error
+            .reworded(|message| {
+                format!("{message}; {removed} rows had been removed by then, and not the others; do it again")
+            })
+            .with("removed", removed),
+    }
+}
 
 fn milliseconds(options: &Options, key: &str) -> Result<Duration> {
     Ok(Duration::from_millis(options.integer(key)?.unwrap_or_default()))

@@ -144,7 +144,8 @@ impl Store {
         let schema = Arc::new(rows.schema().as_ref().clone().with_metadata(settings::record(hash)));
         let rows = rows.with_schema(schema.clone()).map_err(malformed)?;
         let stream = RecordBatchStreamAdapter::new(schema.clone(), futures::stream::iter([Ok(rows)]));
-        let staged = Box::pin(database.stage(pushed::TABLE, &schema, Box::pin(stream))).await?;
+        let identifying = pushed::IDENTIFYING.map(str::to_owned);
+        let staged = Box::pin(database.stage(pushed::TABLE, &schema, Box::pin(stream), &identifying)).await?;
         let agreed = match settings.allow(database, hash).await {
             Ok(true) => call.check(),
             Ok(false) => Err(Error::new(

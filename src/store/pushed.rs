@@ -27,6 +27,9 @@ pub const CLASS_PATH: &str = "feature_class_path";
 pub const TAGS: &str = "tags";
 pub const DELETED_AT: &str = "deleted_at";
 
+/// The columns that tell a row from others.
+pub const IDENTIFYING: [&str; 4] = [PROJECT, FEATURE_KEY, DEFINITION_VERSION, RECORDED_AT];
+
 /// The columns of the table as Metaxy makes it.
 pub fn schema() -> SchemaRef {
     // Of the clock on the wall in UTC, without saying so.

@@ -20,6 +20,13 @@ pub fn is_leftover(column: &str) -> bool {
     false
 }
 
+/// The columns that tell a row from others of a table whose samples have `id_columns`: also from those that the
+/// sample had before.
+pub fn identifying(id_columns: &[String]) -> Vec<String> {
+    let system = [UPDATED_AT, DELETED_AT, FEATURE_VERSION, PROVENANCE, MATERIALIZATION_ID];
+    id_columns.iter().cloned().chain(system.map(str::to_owned)).collect()
+}
+
 /// Microseconds since 1970 in UTC.
 pub fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))

@@ -32,6 +32,7 @@ use super::incoming::{Fresh, Incoming, Stamp};
 use super::options::{MATERIALIZATION_ID, Options, WRITE_CROSS_PROJECT, WRITE_DUPLICATES};
 use super::repeats::{Occurrences, Repeat};
 use super::settings;
+use super::system_columns as system;
 use crate::backend::{Staged, Table};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureDefinition, FeatureKey, FeatureSpec, Graph, Versions};
@@ -400,6 +401,7 @@ impl Stage {
         received: mpsc::Receiver<Message>,
     ) -> Result<Staged> {
         let schema = Arc::new(incoming.stored().as_ref().clone().with_metadata(settings::record(self.hash)));
+        let identifying = system::identifying(incoming.id_columns());
         let samples = match repeats {
             OnRepeat::Keep => None,
             OnRepeat::Refuse | OnRepeat::KeepLast => Some(Samples::new(&incoming)?),
@@ -408,7 +410,7 @@ impl Stage {
         let (completed, rows) = mpsc::channel(WAITING);
         let completing = tokio::spawn(complete(incoming, samples, received, completed));
         let rows = futures::stream::unfold(rows, |mut rows| async { Some((rows.recv().await?, rows)) });
-        let staged = self.write_files(&schema, rows).await?;
+        let staged = self.write_files(&schema, rows, &identifying).await?;
         let distinct = match completing.await {
             Ok((incoming, repeats)) => {
                 Box::pin(self.distinct(&staged, &schema, &incoming, repeats, keep_last)).await
@@ -460,13 +462,14 @@ impl Stage {
                 Error::new(Status::Internal, format!("the last rows cannot be told from the others: {cause}"))
             })
         });
-        self.write_files(schema, rows).await.map(Some)
+        self.write_files(schema, rows, &system::identifying(incoming.id_columns())).await.map(Some)
     }
 
     async fn write_files(
         &self,
         schema: &SchemaRef,
         rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+        identifying: &[String],
     ) -> Result<Staged> {
         // Lance wraps an error of its input beyond recognition; ours is kept aside.
         let reason = Arc::new(Mutex::new(None));
@@ -480,7 +483,7 @@ impl Stage {
         });
         let rows: SendableRecordBatchStream =
             Box::pin(RecordBatchStreamAdapter::new(schema.clone(), Box::pin(rows)));
-        let staged = Box::pin(self.store.database().stage(&self.table, schema, rows)).await;
+        let staged = Box::pin(self.store.database().stage(&self.table, schema, rows, identifying)).await;
         let reason = reason.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         match reason {
             Some(error) => Err(error),

@@ -225,7 +225,7 @@ fn many_rows_come_in_pages_of_bounded_size() {
     ];
     proxy.reset();
     write(&store, FEATURE, &[batch(columns)], &[]).unwrap();
-    assert_eq!(proxy.requests().0.len(), 11, "{:?}", proxy.requests().0);
+    assert_eq!(proxy.requests().0.len(), 12, "{:?}", proxy.requests().0);
     for (name, request, expected) in [
         ("all", ReadRequest::default(), ROWS),
         ("few", only(&["page < '0000000000000000'", "id < '000100'"]), 0),
@@ -245,7 +245,7 @@ fn many_rows_come_in_pages_of_bounded_size() {
         assert_eq!(found.len(), expected, "{name}");
         assert!(found.is_sorted_by(|one, other| one < other), "{name}");
         // Two to find the version, one to count, and the pages: of ids first, then of the rows.
-        assert!(requests.len() <= 18, "{name}: {requests:?}");
+        assert!(requests.len() <= 21, "{name}: {requests:?}");
         assert!(longest < 12 << 20, "{longest}");
     }
     proxy.reset();
@@ -297,6 +297,123 @@ fn columns_and_members_are_added() {
     assert_eq!((error.status(), error.detail("column")), (Status::Unsupported, Some("map")), "{error}");
 }
 
+/// Removing takes several requests, and whichever is the last that is made, no row shows that was hidden.
+#[test]
+fn what_interrupts_a_removal_brings_nothing_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = open(directory.path(), &[]);
+    here.define(&root(FEATURE, &["x"])).unwrap();
+    let names: Vec<String> = (0..600).map(|n| format!("{n:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let versioned = |store: &Store, version: &str| {
+        let columns = vec![
+            ("id", text(&names)),
+            ("v", text(&vec![version; names.len()])),
+            ("metaxy_provenance_by_field", by_field(&["x"], &names)),
+        ];
+        write(store, FEATURE, &[batch(columns)], &[]).unwrap();
+    };
+    versioned(&here, "old");
+    let proxy = Proxy::start();
+    for (database, hard) in [("purged", false), ("removed", true)] {
+        let store = opened(&proxy.uri(database), &[]);
+        versioned(&store, "new");
+        if !hard {
+            assert_eq!(delete(&store, "id IS NOT NULL", "soft").unwrap(), 600);
+        }
+        // The rows that are hidden come last in the table.
+        let (request, none, call) = (ReadRequest::default(), Options::new(), Call::default());
+        here.runtime().block_on(here.copy(&store, None, &request, &none, &call)).unwrap();
+        let remove = || match hard {
+            true => delete(&store, "v = 'new'", "hard"),
+            false => {
+                let purging = options(&[("purge.older_than_ms", "0")]);
+                let purged = store.runtime().block_on(store.purge(Some(FEATURE), &purging, &call))?;
+                Ok(rows(&[purged])[0]["rows_removed"].as_u64().unwrap())
+            }
+        };
+        let total = if hard { 1200 } else { 1800 };
+        let mut gone = 0;
+        for after in 0..3 {
+            proxy.inject("/delete/", "status", json!({"status": 500, "after": after}));
+            let error = failure(remove());
+            assert_eq!(proxy.applied(), 1);
+            let removed = error.detail("removed").map_or(0, |rows| rows.parse().unwrap());
+            assert_eq!(removed > 0, after > 0, "{error}");
+            gone += removed;
+            let versions = column(&read(&store, FEATURE, &ReadRequest::default()).unwrap(), "v");
+            assert!(versions.iter().all(|version| hard && version == "new"), "{after}: {versions:?}");
+        }
+        assert_eq!(gone + remove().unwrap(), total);
+        let every = ReadRequest { sample_history: true, deleted: true, ..ReadRequest::default() };
+        assert_eq!(column(&read(&store, FEATURE, &every).unwrap(), "id").len(), 0);
+    }
+}
+
+/// A table of many columns: conditions are about those that tell rows apart.
+#[test]
+fn of_many_columns_few_tell_rows_apart() {
+    let proxy = Proxy::start();
+    let store = opened(&proxy.uri("wide"), &[]);
+    let wide = |ids: &[&str]| {
+        let names: Vec<String> = (0..200).map(|n| format!("c{n:03}")).collect();
+        let mut columns = vec![("id", text(ids)), ("metaxy_provenance_by_field", by_field(&["x"], ids))];
+        columns.extend(names.iter().map(|name| (name.as_str(), text(ids))));
+        write(&store, FEATURE, &[batch(columns)], &[])
+    };
+    wide(&["a", "b", "c"]).unwrap();
+    proxy.inject("/insert/", "lose_reply", json!({}));
+    wide(&["a", "d"]).unwrap();
+    assert_eq!(proxy.applied(), 1);
+    assert_eq!(delete(&store, "id = 'b'", "hard").unwrap(), 1);
+    let purging = options(&[("purge.older_than_ms", "0")]);
+    let purged = store.runtime().block_on(store.purge(Some(FEATURE), &purging, &Call::default())).unwrap();
+    assert_eq!(rows(&[purged])[0]["rows_removed"], json!(1));
+    let every = ReadRequest { sample_history: true, ..ReadRequest::default() };
+    assert_eq!(column(&read(&store, FEATURE, &every).unwrap(), "id"), ["a", "c", "d"]);
+}
+
+#[test]
+fn a_column_without_a_type_is_not_given_one_by_dropping_it() {
+    let store = remote("untyped");
+    let sized = |id: &str, sizes: ArrayRef| {
+        let columns = vec![
+            ("id", text(&[id])),
+            ("size", sizes),
+            ("metaxy_provenance_by_field", by_field(&["x"], &[id])),
+        ];
+        write(&store, FEATURE, &[batch(columns)], &[])
+    };
+    sized("a", Arc::new(arrow::array::NullArray::new(1))).unwrap();
+    let error = failure(sized("b", Arc::new(Int64Array::from(vec![3]))));
+    assert_eq!((error.status(), error.detail("column")), (Status::Unsupported, Some("size")), "{error}");
+    assert!(error.message().contains("from the start"), "{error}");
+    sized("c", Arc::new(arrow::array::NullArray::new(1))).unwrap();
+    assert_eq!(ids(&store), ["a", "c"]);
+}
+
+#[test]
+fn writers_that_bring_the_same_columns_do_not_hinder_each_other() {
+    let store = remote("overlapping");
+    put(&store, &["a"]).unwrap();
+    std::thread::scope(|threads| {
+        for writer in 0..4_usize {
+            threads.spawn(move || {
+                let store = remote("overlapping");
+                let id = format!("w{writer}");
+                let names: Vec<String> = (writer..writer + 3).map(|n| format!("c{n}")).collect();
+                let mut columns =
+                    vec![("id", text(&[&id])), ("metaxy_provenance_by_field", by_field(&["x"], &[&id]))];
+                columns.extend(names.iter().map(|name| (name.as_str(), text(&[name]))));
+                write(&store, FEATURE, &[batch(columns)], &[]).unwrap();
+            });
+        }
+    });
+    let found = rows(&read(&store, FEATURE, &ReadRequest::default()).unwrap());
+    assert_eq!(found.len(), 5);
+    assert_eq!(found.iter().filter(|row| row["c3"] == json!("c3")).count(), 3, "{found:?}");
+}
+
 #[test]
 fn samples_are_deleted_and_tables_dropped() {
     let store = remote("deleting");
@@ -320,14 +437,16 @@ fn samples_are_deleted_and_tables_dropped() {
     assert_eq!(ids(&store).len(), 100);
     for maintained in ["compact", "prune"] {
         let (call, none) = (Call::default(), Options::new());
-        let error = failure(store.runtime().block_on(async {
-            match maintained {
-                "compact" => store.compact(Some(FEATURE), &none, &call).await,
-                _ => store.prune(Some(FEATURE), &none, &call).await,
-            }
-        }));
-        assert_eq!(error.status(), Status::Unsupported, "{error}");
-        assert!(error.message().contains("LanceDB Cloud does that by itself"), "{error}");
+        for feature in [Some(FEATURE), None] {
+            let error = failure(store.runtime().block_on(async {
+                match maintained {
+                    "compact" => store.compact(feature, &none, &call).await,
+                    _ => store.prune(feature, &none, &call).await,
+                }
+            }));
+            assert_eq!(error.status(), Status::Unsupported, "{error}");
+            assert!(error.message().contains("LanceDB Cloud does that by itself"), "{error}");
+        }
     }
     let drop =
         || store.runtime().block_on(store.drop_feature(FEATURE, &Options::new(), &Call::default())).unwrap();
@@ -396,14 +515,12 @@ fn an_answer_that_is_lost_neither_loses_rows_nor_doubles_them() {
         expected.push(id);
         assert_eq!(ids(&remote("lost")), expected, "{path} {fault} {more}");
     }
-    // What it did not do.
-    for (fault, more) in [("reset", json!({})), ("status", json!({"status": 503}))] {
-        proxy.inject("/insert/", fault, more);
-        let error = failure(put(&store, &["never"]));
-        assert_eq!((error.status(), error.is_retryable()), (Status::Unavailable, true), "{error}");
-        assert!(error.message().contains("nothing was written"), "{error}");
-        assert_eq!(ids(&remote("lost")), expected);
-    }
+    // What it says that it did not do.
+    proxy.inject("/insert/", "status", json!({"status": 409}));
+    let error = failure(put(&store, &["never"]));
+    assert_eq!((error.status(), error.is_retryable()), (Status::Conflict, true), "{error}");
+    assert!(error.message().contains("nothing was written"), "{error}");
+    assert_eq!(ids(&remote("lost")), expected);
     // What it did, and is slow to say.
     let impatient = opened(&proxy.uri("lost"), &[("read.timeout_ms", "500")]);
     proxy.inject("/insert/", "stall", json!({"seconds": 3.0}));
@@ -437,6 +554,49 @@ fn an_answer_that_is_lost_neither_loses_rows_nor_doubles_them() {
     }
 }
 
+/// Behind a gateway that has given up, or a connection that broke, the server may still be at it.
+#[test]
+fn rows_that_may_yet_come_are_never_said_to_be_lost() {
+    std::thread::scope(|threads| {
+        for (database, fault, more, outcome) in [
+            ("late1", "late", json!({"seconds": 1.5}), None),
+            ("late2", "late", json!({"seconds": 9.0, "status": 504}), Some(2)),
+            ("late3", "reset", json!({}), Some(1)),
+            ("late4", "status", json!({"status": 500}), Some(1)),
+        ] {
+            threads.spawn(move || {
+                let proxy = Proxy::start();
+                let store = opened(&proxy.uri(database), &[]);
+                put(&store, &["a"]).unwrap();
+                proxy.inject("/insert/", fault, more.clone());
+                let written = put(&store, &["b"]);
+                assert_eq!(proxy.applied(), 1);
+                let Some(rows) = outcome else {
+                    written.unwrap();
+                    return assert_eq!(ids(&store), ["a", "b"]);
+                };
+                let error = failure(written);
+                assert_eq!((error.status(), error.is_retryable()), (Status::Unavailable, false), "{error}");
+                assert_eq!(error.detail("outcome"), Some("unknown"), "{error}");
+                assert!(
+                    error.message().contains("may yet be") && !error.message().contains("nothing was"),
+                    "{error}"
+                );
+                let begun = Instant::now();
+                while rows == 2 && ids(&store).len() == 1 && begun.elapsed() < Duration::from_secs(20) {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                let every = ReadRequest { sample_history: true, ..ReadRequest::default() };
+                assert_eq!(
+                    column(&read(&store, FEATURE, &every).unwrap(), "id").len(),
+                    rows,
+                    "{fault} {more}"
+                );
+            });
+        }
+    });
+}
+
 #[test]
 fn writers_at_once_keep_every_row_once_while_answers_are_lost() {
     const WRITES: usize = 6;
@@ -455,7 +615,14 @@ fn writers_at_once_keep_every_row_once_while_answers_are_lost() {
                 for number in 0..WRITES {
                     let id = format!("{writer}-{number}");
                     while let Err(error) = put(&store, &[&id]) {
-                        assert!(error.is_retryable(), "{error}");
+                        if error.detail("outcome") == Some("unknown") {
+                            // Nothing is late here, so that a look is enough.
+                            if ids(&store).contains(&id) {
+                                break;
+                            }
+                        } else {
+                            assert!(error.is_retryable(), "{error}");
+                        }
                     }
                 }
             });
@@ -638,7 +805,44 @@ fn a_server_that_gives_other_rows_than_it_has_is_found_out() {
         (&[&[1, 5, 9, 11]], "4 rows when it was asked for 3"),
     ] {
         let error = failure(reading(pages));
-        assert_eq!(error.status(), Status::Corrupt, "{error}");
+        assert_eq!(error.status(), Status::Unsupported, "{error}");
         assert!(error.message().contains(says), "{error}");
     }
+    // Nor is an empty page the end of the rows that a filter asks for.
+    let filtered = ReadRequest { filters: vec!["id IS NOT NULL".into()], ..request.clone() };
+    let filtering = |pages: &[&[u64]]| {
+        let store = try_open(&strange(pages), &known).unwrap();
+        store.define(&root(FEATURE, &["x"])).unwrap();
+        read(&store, FEATURE, &filtered)
+    };
+    assert_eq!(ids_in_order(&filtering(&[&[1], &[5, 9]]).unwrap()), ["1", "5", "9"]);
+    let error = failure(filtering(&[&[1, 5], &[]]));
+    assert!(error.message().contains("1 rows less"), "{error}");
+}
+
+/// Whoever a server sends requests on to does not get the key.
+#[test]
+fn a_server_that_sends_requests_on_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // It goes with its thread when the test program does.
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = BufReader::new(connection.unwrap());
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                connection.read_line(&mut line).unwrap();
+                assert!(!line.to_ascii_lowercase().starts_with("x-api-key"), "{line}");
+            }
+            let moved = "HTTP/1.1 307 Moved\r\nlocation: http://elsewhere.invalid/x/v1/table/\r\n\
+                         connection: close\r\ncontent-length: 0\r\n\r\n";
+            connection.get_mut().write_all(moved.as_bytes()).unwrap();
+        }
+    });
+    let store = try_open(&format!("http://{address}/x"), &[("api_key", "sk_SECRET")]).unwrap();
+    store.define(&root(FEATURE, &["x"])).unwrap();
+    let error = failure(read(&store, FEATURE, &ReadRequest::default()));
+    assert_eq!((error.status(), error.detail("reason")), (Status::Unavailable, Some("address")), "{error}");
+    assert!(!error.is_retryable() && error.message().contains("http://elsewhere.invalid"), "{error}");
 }

@@ -18,6 +18,7 @@ Control, on the second port, always plain HTTP:
         status       answer `status` (503), with `retry_after` if given; the target never sees the request
         lose_reply   let the target do it all, then close without an answer
         lost_status  let the target do it all, then answer `status` (502) instead
+        late         answer `status` (502) at once, and let the target do it all after `seconds` (1)
         stall        let the target do it all, then hold its answer back for `seconds` (1)
         slow         dribble the answer's body over `seconds` (1); an answer of no announced length stalls
     GET  /faults   the list, with how often each was `applied` and how many times are `left`
@@ -61,7 +62,7 @@ class Fault:
     seconds: float = 1.0
     applied: int = 0
 
-    KINDS = ("reset", "status", "lose_reply", "lost_status", "stall", "slow")
+    KINDS = ("reset", "status", "lose_reply", "lost_status", "late", "stall", "slow")
 
     def __post_init__(self):
         if self.fault not in self.KINDS:
@@ -230,6 +231,7 @@ class Proxy:
     def __init__(self, target, trust):
         self.target, self.trust = target, trust
         self.faults, self.records, self.connections = [], [], 0
+        self.late = set()
 
     async def serve(self, reader, writer):
         self.connections += 1
@@ -241,6 +243,19 @@ class Proxy:
             pass
         finally:
             session.close()
+
+    async def follow(self, head, request, seconds):
+        """Gives a request to the target that has been answered already."""
+        await asyncio.sleep(seconds)
+        reader, writer = await asyncio.open_connection(
+            self.target.hostname, self.target.port, ssl=self.trust, limit=PIECE
+        )
+        writer.write(request)
+        await writer.drain()
+        reply = await read_head(reader)
+        async for _ in reply_body(head.method, reply, reader):
+            pass
+        writer.close()
 
     def meet(self, head):
         return next((fault for fault in self.faults if fault.wants(head)), None)
@@ -339,6 +354,17 @@ class Session:
             async for _, payload in request_body(head, self.reader):
                 record.request_bytes += payload
             await self.answer(record, fault, 503)
+            return not head.last
+
+        if kind == "late":
+            body = []
+            async for piece, payload in request_body(head, self.reader):
+                record.request_bytes += payload
+                body.append(piece)
+            late = asyncio.create_task(self.proxy.follow(head, raw + b"".join(body), fault.seconds))
+            self.proxy.late.add(late)
+            late.add_done_callback(self.proxy.late.discard)
+            await self.answer(record, fault, 502)
             return not head.last
 
         reply = await self.forward(head, raw, record)

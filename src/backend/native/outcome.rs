@@ -10,7 +10,7 @@ use lance::{Dataset, Error as LanceError};
 
 use super::database::Database;
 use crate::backend::failure::is_conflict;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::redact::presentable;
 
 /// A commit by what is to be said of it.
@@ -71,8 +71,8 @@ impl Database {
             self.display(),
             presentable(&cause.to_string())
         );
-        let error = Error::new(Status::Unavailable, message).caused_by(cause).retryable(false);
-        error.with("store", self.display()).with("table", commit.table).with("outcome", "unknown")
+        let error = Error::unknown(message).caused_by(cause);
+        error.with("store", self.display()).with("table", commit.table)
     }
 }
 

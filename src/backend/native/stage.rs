@@ -246,7 +246,8 @@ impl Database {
                     self.display()
                 )
             };
-            Attempt::Unknown(self.located(&staged.table, from_io(&cause, what)).retryable(false))
+            let error = from_io(&cause, what).of_unknown_outcome();
+            Attempt::Unknown(self.located(&staged.table, error))
         })
     }
 

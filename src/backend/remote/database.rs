@@ -142,9 +142,9 @@ impl Database {
         Err(self.peer.failed("drop", table, cause))
     }
 
-    /// The error for `table`, which is not to be maintained from here.
-    pub fn unmaintained(&self, what: &str, table: &str) -> Error {
-        unsupported(what, self.display(), table)
+    /// The error for tables, which are not to be maintained from here.
+    pub fn unmaintained(&self, what: &str) -> Error {
+        unsupported(what, self.display())
     }
 
     pub(super) fn peer(&self) -> &Arc<Peer> {
@@ -152,7 +152,29 @@ impl Database {
     }
 
     pub(super) async fn connection(&self) -> Result<&Connection> {
-        self.connection.get_or_try_init(|| self.connect(Duration::ZERO)).await
+        let connected = self.connection.get_or_try_init(|| async {
+            self.check_redirect().await?;
+            self.connect(Duration::ZERO).await
+        });
+        connected.await
+    }
+
+    /// Refuses a server that sends requests on to another one: the client would show that one the key.
+    async fn check_redirect(&self) -> Result<()> {
+        let elsewhere = ask(|| self.reach.elsewhere()).await;
+        let what = || format!("cannot connect to {}", self.display());
+        match elsewhere.map_err(|cause| self.peer.error(what(), cause))? {
+            None => Ok(()),
+            Some(elsewhere) => {
+                let message = format!(
+                    "{}: it sends requests on to {elsewhere}, which would get the API key with them; if that is where the \
+                     store is, say so in its URI",
+                    what()
+                );
+                let error = Error::new(Status::Unavailable, message).retryable(false);
+                Err(error.with("store", self.display()).with("reason", "address"))
+            }
+        }
     }
 
     /// A connection of its own, for a request that may take `longer`.
@@ -216,8 +238,9 @@ impl Database {
     fn unreadable(&self, table: &str, reason: &str) -> Error {
         let message = format!(
             "cannot open the table {table} of {}: it has a column of a type for which the server's protocol has no name, \
-             such as a map ({reason}); read it where its files are",
-            self.display()
+             such as a map ({}); read it where its files are",
+            self.display(),
+            self.peer.shown(reason)
         );
         Error::new(Status::Unsupported, message).with("store", self.display()).with("table", table)
     }

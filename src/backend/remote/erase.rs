@@ -3,18 +3,19 @@
 use std::collections::HashSet;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, UInt64Type};
+use arrow::datatypes::UInt64Type;
 use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::{Expr, and, or};
+use datafusion::logical_expr::{Expr, Operator, and, or};
 use futures::TryStreamExt;
 
 use super::ask::ask;
 use super::database::Database;
 use super::failure::Fault;
-use super::publish::is_plain;
+use super::mark::{is_plain, plain_columns};
 use super::scan::{Scan, numbered};
 use super::sql::sql;
 use super::table::Table;
+use crate::backend::condition::joined;
 use crate::backend::scan::{Query, Scan as Facade};
 use crate::backend::work::Erased;
 use crate::error::{Error, Result, Status};
@@ -24,48 +25,40 @@ const ROWS: usize = 512;
 const LONGEST: usize = 512 << 10;
 
 impl Database {
-    /// Removes the rows of `table` at `addresses`.
+    /// Removes the rows of `table` at the addresses `steps`, counting them as `removed`.
     ///
-    /// A condition names rows by their numbers, and by their own values as well: the rows that have the
-    /// numbers by then may be others, and those are not touched. Rows that were moved, or removed, by
-    /// others first are noticed, since fewer go than were named. It takes one request per some hundreds
-    /// of rows, which are no transaction: when one of them fails, or finds its rows moved, the rows of those
-    /// before it are gone.
-    pub async fn delete_rows(&self, table: &Table, addresses: Vec<u64>) -> Result<Erased> {
-        if addresses.is_empty() {
-            return Ok(Erased::Done { version: table.version() });
-        }
-        let plain = |data_type: &DataType| {
-            data_type.is_integer()
-                || matches!(
-                    data_type,
-                    DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Timestamp(..)
-                )
-        };
-        let schema = table.schema();
-        let columns = schema.fields().iter().filter(|field| plain(field.data_type()));
+    /// A condition names rows by their numbers, and by their values in the columns `identifying` as well: the
+    /// rows that have the numbers by then may be others, and those are not touched. Rows that were moved, or
+    /// removed, by others first are noticed, since fewer go than were named. It takes one request per some
+    /// hundreds of rows, which are no transaction: when one of them fails, or finds its rows moved, the rows of
+    /// those before it are gone, and maybe others that it named; none of a later step is.
+    pub async fn delete_rows(
+        &self,
+        table: &Table,
+        steps: Vec<Vec<u64>>,
+        identifying: &[String],
+        removed: &mut u64,
+    ) -> Result<Erased> {
         let query = Query {
-            columns: columns.map(|field| field.name().clone()).collect(),
+            columns: plain_columns(&table.schema(), identifying),
             predicate: None,
             batch_rows: ROWS,
             address: true,
             limit: None,
         };
-        let all = Scan::new(table.clone(), query);
-        let mut rows = match all.prefers_take(addresses.len()).await? {
-            true => all.take(addresses),
-            false => all.rows(addresses).await?,
-        };
         let mut version = table.version();
-        while let Some(batch) = rows.try_next().await? {
-            let mut left = batch;
-            while left.num_rows() > 0 {
-                let (chunk, condition) = self.condition(table, &left)?;
-                match self.delete_chunk(table, &chunk, condition).await? {
-                    Erased::Done { version: later } => version = version.max(later),
-                    Erased::Overtaken => return Ok(Erased::Overtaken),
+        for addresses in steps.into_iter().filter(|addresses| !addresses.is_empty()) {
+            let mut rows = Scan::new(table.clone(), query.clone()).rows(addresses).await?;
+            while let Some(batch) = rows.try_next().await? {
+                let mut left = batch;
+                while left.num_rows() > 0 {
+                    let (chunk, condition) = self.condition(table, &left)?;
+                    match self.delete_chunk(table, &chunk, condition, removed).await? {
+                        Erased::Done { version: later } => version = version.max(later),
+                        Erased::Overtaken => return Ok(Erased::Overtaken),
+                    }
+                    left = left.slice(chunk.num_rows(), left.num_rows() - chunk.num_rows());
                 }
-                left = left.slice(chunk.num_rows(), left.num_rows() - chunk.num_rows());
             }
         }
         Ok(Erased::Done { version })
@@ -87,23 +80,34 @@ impl Database {
         }
     }
 
-    async fn delete_chunk(&self, table: &Table, chunk: &RecordBatch, condition: String) -> Result<Erased> {
+    async fn delete_chunk(
+        &self,
+        table: &Table,
+        chunk: &RecordBatch,
+        condition: String,
+        removed: &mut u64,
+    ) -> Result<Erased> {
         let Some(handle) = self.handle(table.name()).await? else { return Ok(Erased::Overtaken) };
+        let rows = chunk.num_rows() as u64;
         // Doing it twice is doing it once.
         let deleted = ask(|| handle.delete(condition.as_str().into())).await;
-        let version = match deleted {
-            Ok(deleted) if deleted.num_deleted_rows == chunk.num_rows() as u64 => {
+        let (version, told) = match deleted {
+            Ok(deleted) if deleted.num_deleted_rows == rows => {
+                *removed += rows;
                 return Ok(Erased::Done { version: deleted.version });
             }
-            // What some servers say whatever they did.
-            Ok(deleted) => deleted.version,
+            // What some servers say whatever they did, and all when they are asked again.
+            Ok(deleted) => (deleted.version, deleted.num_deleted_rows),
             Err(cause) if Fault::of(&cause) == Fault::Absent => return Ok(Erased::Overtaken),
             Err(cause) => return Err(table.failed("remove rows of", cause)),
         };
+        *removed += told.min(rows);
         let values = values(chunk)?;
         let Some(newest) = self.open(table.name()).await? else { return Ok(Erased::Overtaken) };
-        let left = newest.count(Some(&values)).await?;
-        if left == 0 || left + chunk.num_rows() <= table.count(Some(&values)).await? {
+        let left = newest.count(Some(&values)).await? as u64;
+        let gone = (table.count(Some(&values)).await? as u64).saturating_sub(left);
+        if left == 0 || gone >= rows {
+            *removed += rows.saturating_sub(told);
             return Ok(Erased::Done { version: version.max(newest.version()) });
         }
         Ok(Erased::Overtaken)
@@ -117,7 +121,7 @@ fn addresses(rows: &RecordBatch) -> Result<Vec<u64>> {
     Ok(column.values().to_vec())
 }
 
-/// The condition that each plain column of a row has a value that it has in one of `rows`.
+/// The condition that each column of a row has a value that it has in one of `rows`.
 fn values(rows: &RecordBatch) -> Result<Expr> {
     let schema = rows.schema();
     let mut conditions = Vec::new();
@@ -126,7 +130,7 @@ fn values(rows: &RecordBatch) -> Result<Expr> {
             conditions.extend(among(field.name(), column));
         }
     }
-    conditions.into_iter().reduce(and).ok_or_else(|| {
+    joined(conditions, Operator::And).ok_or_else(|| {
         let message = "the rows have no column by which they could be told apart from those that others write; remove them \
                        where the files of the table are";
         Error::new(Status::Unsupported, message)

@@ -11,6 +11,9 @@ use crate::error::{Error, Status};
 /// As much as is shown of what a server says: a gateway may answer with a whole page.
 const SHOWN: usize = 300;
 
+/// The shortest key that can be told from the rest of a text.
+const SHORTEST_KEY: usize = 4;
+
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -79,6 +82,7 @@ impl Fault {
             401 => Fault::Credentials,
             403 => Fault::Permission,
             404 => Fault::Absent,
+            408 => Fault::Timeout,
             405 | 501 => Fault::Unsupported,
             409 => Fault::Conflict,
             413 => Fault::TooLarge,
@@ -186,6 +190,28 @@ impl Fault {
     }
 }
 
+/// Whether it is the server itself that has answered, after the request was over, so that nothing may come of
+/// it any more. A gateway that has given up says nothing of what goes on behind it.
+pub fn has_ended(cause: &DbError) -> bool {
+    chain(cause).any(|error| match error.downcast_ref::<DbError>() {
+        Some(DbError::Http { status_code: Some(status), source, .. }) => match status.as_u16() {
+            409 => true,
+            500 => {
+                is_of_protocol(source.to_string().strip_prefix(&format!("{status}: ")).unwrap_or_default())
+            }
+            _ => false,
+        },
+        _ => false,
+    })
+}
+
+/// Whether an answer has the form of errors that the protocol prescribes.
+fn is_of_protocol(answer: &str) -> bool {
+    let answer: serde_json::Value = serde_json::from_str(answer).unwrap_or_default();
+    answer.get("error").is_some_and(|error| error.is_string())
+        && answer.get("code").is_some_and(|code| code.is_number())
+}
+
 /// The server of a store, as messages call it, and what they must not say.
 pub struct Peer {
     display: String,
@@ -214,7 +240,7 @@ impl Peer {
         let Some(status) = fault.status() else {
             // Other errors name no key, but what they quote may.
             let error = from_lancedb(cause, || what.clone());
-            let clean = Error::new(error.status(), self.without_key(error.message()));
+            let clean = Error::new(error.status(), hide(error.message(), &self.key));
             return clean.caused_by(&said).retryable(error.is_retryable()).with("store", &self.display);
         };
         let answer = said.innermost();
@@ -231,8 +257,9 @@ impl Peer {
         }
     }
 
-    fn without_key(&self, text: &str) -> String {
-        hide(text, &self.key)
+    /// The beginning of what a server says, as it may be shown.
+    pub fn shown(&self, text: &str) -> String {
+        shown(&hide(text, &self.key))
     }
 }
 
@@ -271,7 +298,14 @@ impl StdError for Said {
 }
 
 fn hide(text: &str, key: &str) -> String {
-    if key.is_empty() { text.to_owned() } else { text.replace(key, "***") }
+    match key.len() {
+        0 => text.to_owned(),
+        // It may be in any word.
+        length if length < SHORTEST_KEY => {
+            "its answer, which is not shown beside an API key as short as this".to_owned()
+        }
+        _ => text.replace(key, "***"),
+    }
 }
 
 /// The beginning of a text, in one line.
@@ -322,9 +356,31 @@ mod tests {
     }
 
     #[test]
+    fn only_the_server_itself_ends_a_request() {
+        for (status, text, ended) in [
+            (409, "", true),
+            (500, r#"500 Internal Server Error: {"error": "no space", "code": 18}"#, true),
+            (500, r#"500 Internal Server Error: {"error": "no space"}"#, false),
+            (500, "500 Internal Server Error: <html>", false),
+            (502, r#"502 Bad Gateway: {"error": "no space", "code": 18}"#, false),
+            (504, "", false),
+            (524, "", false),
+        ] {
+            assert_eq!(has_ended(&answered(status, text)), ended, "{status} {text}");
+        }
+    }
+
+    #[test]
     fn of_a_page_little_is_shown() {
         let error = Peer::new("S", "").failed("read", "t", answered(502, &"<p>".repeat(10_000)));
         assert!(error.message().len() < 500 && error.causes().iter().all(|cause| cause.len() < 500));
+    }
+
+    #[test]
+    fn beside_a_short_key_nothing_is_shown() {
+        let error = Peer::new("S", "e").failed("read", "t", answered(400, "the key e is odd"));
+        assert!(error.message().starts_with("cannot read the table t of S: its answer, which is"), "{error}");
+        assert!(!format!("{error:?}").contains("odd"), "{error:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod ask;
 mod database;
 mod erase;
 mod failure;
+mod mark;
 mod publish;
 mod reach;
 mod scan;

@@ -2,19 +2,18 @@
 //!
 //! The protocol has no way to ask whether a request was carried out whose answer was lost. The rows tell
 //! themselves: their ids, and the time of their write, are in no row before. So they are looked for, and
-//! are never sent again as long as the server may have them.
+//! are never sent again as long as the server may have them. That they are not there says little unless the
+//! server itself has ended the request: behind a gateway that has given up, it may still be at it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
+use arrow::array::{RecordBatchIterator, RecordBatchReader};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
-use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::{Expr, and};
-use lancedb::table::{NaNVectorBehavior, NewColumnTransform};
+use lancedb::table::{ColumnAlteration, NaNVectorBehavior, NewColumnTransform};
 
 use super::database::Database;
-use super::failure::Fault;
+use super::failure::{Fault, has_ended};
 use super::stage::Staged;
 use super::table::Table;
 use crate::backend::evolve::{missing_fields, untyped_fields};
@@ -23,21 +22,38 @@ use crate::error::{Error, Result, Status};
 /// The pauses after which rows are sent again that the server was too busy to take.
 const BUSY: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// The pauses between looks for rows whose answer was lost. What has not come by then is taken for lost.
-const LOOKS: [Duration; 6] = [
+/// The pauses between looks for rows whose answer was lost: the first few where the server has ended the
+/// request, all of them where it may still be at it.
+const LOOKS: [Duration; 7] = [
     Duration::ZERO,
     Duration::from_millis(100),
     Duration::from_millis(300),
     Duration::from_millis(600),
     Duration::from_secs(1),
-    Duration::from_secs(2),
+    LONGEST_PAUSE,
+    LONGEST_PAUSE,
 ];
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LOOKS_ONCE_ENDED: usize = 4;
+
+/// For each so many bytes there is one more look, up to some.
+const BYTES_PER_LOOK: u64 = 16 << 20;
+const LONGER_LOOKS: u64 = 5;
+
+/// How often, and after which pause, columns are added again because another writer was changing the table.
+const PATIENCE: u32 = 5;
+const BUSY_TABLE: Duration = Duration::from_millis(200);
 
 /// The slowest upload that is waited for, in bytes per second.
 const SLOWEST: u64 = 256 << 10;
 
-/// The longest text by which rows are told apart.
-const LONGEST_TEXT: usize = 1024;
+/// Whether rows that were sent are in the table.
+enum Found {
+    All,
+    None,
+    /// There are rows like some of them, or of some others too.
+    Some,
+}
 
 impl Database {
     /// Adds the staged rows to their table, which is made if it is missing: first empty, so that of two
@@ -101,65 +117,78 @@ impl Database {
     }
 
     /// Adds the columns and struct members that only the staged rows have, and gives a type to columns
-    /// that have had only nulls.
-    async fn evolve(&self, staged: &Staged, table: Table) -> Result<Table> {
-        let missing = |table: &Table| {
-            let schema = table.schema();
-            let untyped: Vec<String> = untyped_fields(staged.schema.fields(), schema.fields())
-                .into_iter()
-                .map(str::to_owned)
-                .collect();
-            let kept: Fields =
-                schema.fields().iter().filter(|field| !untyped.contains(field.name())).cloned().collect();
-            (missing_fields(staged.schema.fields(), &kept), untyped)
-        };
-        let (additions, untyped) = missing(&table);
-        if additions.is_empty() {
-            return Ok(table);
-        }
-        let refused = self.add_columns(&staged.table, &additions, &untyped).await.err();
-        // Another writer may have added them, and an answer may be lost.
-        let table = self.open(&staged.table).await?.ok_or_else(|| self.dropped(&staged.table))?;
-        let (left, _) = missing(&table);
-        let Some(column) = left.first() else {
+    /// that have had only nulls. Others may be doing the same.
+    async fn evolve(&self, staged: &Staged, mut table: Table) -> Result<Table> {
+        let (mut lack, mut patience) = (Lack::of(staged, &table), PATIENCE);
+        while let Some(column) = lack.first() {
+            let column = column.clone();
+            let refused = match self.type_columns(&staged.table, &lack.untyped).await {
+                Ok(()) => self.add_columns(&staged.table, &lack.missing).await.err(),
+                refused => refused.err(),
+            };
+            // Another writer may have added them, and an answer may be lost.
+            table = self.open(&staged.table).await?.ok_or_else(|| self.dropped(&staged.table))?;
             self.check_columns(staged, &table)?;
-            return Ok(table);
-        };
-        let problem = refused.unwrap_or_else(|| {
-            let message =
-                format!("the server says that it has added the column {}, and has not", column.name());
-            Error::new(Status::Internal, message)
-        });
-        Err(self.located(&staged.table, problem.with("column", column.name())))
+            let left = Lack::of(staged, &table);
+            if left.size() >= lack.size() {
+                let conflict = refused.as_ref().is_some_and(|error| error.status() == Status::Conflict);
+                if !conflict || patience == 0 {
+                    let problem = refused.unwrap_or_else(|| {
+                        let message =
+                            format!("the server says that it has added the column {column}, and has not");
+                        Error::new(Status::Internal, message)
+                    });
+                    return Err(self.located(&staged.table, problem.with("column", column)));
+                }
+                patience -= 1;
+                tokio::time::sleep(BUSY_TABLE).await;
+            }
+            lack = left;
+        }
+        Ok(table)
     }
 
-    async fn add_columns(&self, table: &str, additions: &[Field], untyped: &[String]) -> Result<()> {
+    /// Gives columns without a type theirs. They are never dropped for that: another writer may have done it
+    /// first, and have put values into them.
+    async fn type_columns(&self, table: &str, columns: &[Field]) -> Result<()> {
+        if columns.is_empty() {
+            return Ok(());
+        }
         let opened = self.connection().await?.open_table(table).execute().await;
         let opened = opened.map_err(|cause| self.peer().failed("open", table, cause))?;
-        let changed = async {
-            if !untyped.is_empty() {
-                // Nothing is lost by a column without values.
-                let untyped: Vec<&str> = untyped.iter().map(String::as_str).collect();
-                opened.drop_columns(&untyped).await?;
-            }
-            let additions = Arc::new(Schema::new(additions.to_vec()));
-            opened.add_columns().transform(NewColumnTransform::AllNulls(additions)).execute().await
-        };
-        let Err(cause) = changed.await else { return Ok(()) };
+        let alterations: Vec<_> = columns
+            .iter()
+            .map(|field| ColumnAlteration::new(field.name().clone()).cast_to(field.data_type().clone()))
+            .collect();
+        let Err(cause) = opened.alter_columns(&alterations).await else { return Ok(()) };
         let fault = Fault::of(&cause);
-        let names = additions.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
-        let error = self.peer().failed(&format!("add the columns ({names}) to"), table, cause);
-        match fault {
-            Fault::Malformed | Fault::Unsupported | Fault::Absent | Fault::Other => {
-                let message = format!(
-                    "{}; the server cannot change the table in this way: leave these columns, or struct members, out, or copy the \
-                     feature into a new table that has them",
-                    error.message()
-                );
-                Err(Error::new(Status::Unsupported, message).caused_by(&error).with("table", table))
-            }
-            _ => Err(error),
+        let error = self.peer().failed(&format!("give a type to {} in", listed(columns)), table, cause);
+        Err(unchangeable(
+            fault,
+            error,
+            table,
+            "these columns have been made of nulls only, and the server cannot give them a type: write a column with its type \
+             from the start, or copy the feature into a new table without them",
+        ))
+    }
+
+    async fn add_columns(&self, table: &str, columns: &[Field]) -> Result<()> {
+        if columns.is_empty() {
+            return Ok(());
         }
+        let opened = self.connection().await?.open_table(table).execute().await;
+        let opened = opened.map_err(|cause| self.peer().failed("open", table, cause))?;
+        let additions = NewColumnTransform::AllNulls(Arc::new(Schema::new(columns.to_vec())));
+        let Err(cause) = opened.add_columns().transform(additions).execute().await else { return Ok(()) };
+        let fault = Fault::of(&cause);
+        let error = self.peer().failed(&format!("add {} to", listed(columns)), table, cause);
+        Err(unchangeable(
+            fault,
+            error,
+            table,
+            "the server cannot change the table in this way: leave these columns, or struct members, out, or copy the feature \
+             into a new table that has them",
+        ))
     }
 
     async fn append(&self, staged: &Staged, table: &Table, proceed: impl Fn() -> Result<()>) -> Result<()> {
@@ -191,7 +220,7 @@ impl Database {
                     None => return Err(self.peer().failed("add rows to", &staged.table, cause)),
                 },
                 Fault::Absent => return Err(self.dropped(&staged.table)),
-                fault if fault.may_have_happened() => return self.find(staged, table, fault, cause).await,
+                fault if fault.may_have_happened() => return self.find(staged, table, cause).await,
                 _ => return Err(self.peer().failed("add rows to", &staged.table, cause)),
             }
         }
@@ -207,67 +236,78 @@ impl Database {
     }
 
     /// What became of rows that were sent on top of `table`, which was answered with `cause`.
-    async fn find(&self, staged: &Staged, table: &Table, fault: Fault, cause: lancedb::Error) -> Result<()> {
+    async fn find(&self, staged: &Staged, table: &Table, cause: lancedb::Error) -> Result<()> {
+        let (fault, ended) = (Fault::of(&cause), has_ended(&cause));
         let error = self.peer().failed("add rows to", &staged.table, cause);
-        let found = self.look_for(staged, table).await;
-        let (sentence, retryable) = match (found, fault) {
-            (Ok(true), _) => return Ok(()),
-            // The server may still be at it.
-            (Ok(false), Fault::Timeout) => {
-                ("it is not known whether they were; read before writing them again", false)
-            }
-            (Ok(false), _) => ("they are not there, so that nothing was written; write them again", true),
-            (Err(look), _) => {
-                let message = format!(
-                    "it is not known whether the rows were added to the table {} of {}: the request met with this: {}; and \
-                     looking for them failed with this: {look}; read before writing them again",
-                    staged.table,
-                    self.display(),
+        let known = match self.look_for(staged, table, ended).await {
+            Ok(Found::All) => return Ok(()),
+            Ok(Found::None) if ended => {
+                let status = if fault == Fault::Conflict { Status::Conflict } else { Status::Unavailable };
+                let told = format!(
+                    "{}; they are not there, so that nothing was written; write them again",
                     error.message()
                 );
-                let error = Error::new(Status::Unavailable, message).caused_by(&error).retryable(false);
-                return Err(self.located(&staged.table, error));
+                return Err(self.told(staged, &error, Error::new(status, told).caused_by(&error)));
             }
+            Ok(Found::None) => "they are not there now, but may yet be".to_owned(),
+            Ok(Found::Some) => "there are rows like some of them".to_owned(),
+            Err(look) => format!("looking for them failed with this: {look}"),
         };
-        let status = if fault == Fault::Conflict { Status::Conflict } else { Status::Unavailable };
-        let message = format!("{}; {sentence}", error.message());
-        let told = Error::new(status, message).caused_by(&error).retryable(retryable);
-        let told = match error.detail("reason") {
-            Some(reason) => told.with("reason", reason),
-            None => told,
-        };
-        Err(self.located(&staged.table, told))
+        let message = format!(
+            "it is not known whether the rows were added to the table {} of {}: the request met with this: {}; and {known}; \
+             read before writing them again",
+            staged.table,
+            self.display(),
+            error.message()
+        );
+        Err(self.told(staged, &error, Error::unknown(message).caused_by(&error)))
     }
 
-    /// Whether there are more rows like the first and like the last of `staged` than in `table`.
-    async fn look_for(&self, staged: &Staged, table: &Table) -> Result<bool> {
-        let ends: Vec<Expr> = staged.ends.iter().filter_map(like).collect();
-        if ends.len() != staged.ends.len() {
+    /// `told`, which `error` is the reason for.
+    fn told(&self, staged: &Staged, error: &Error, told: Error) -> Error {
+        let told = self.located(&staged.table, told);
+        match error.detail("reason") {
+            Some(reason) => told.with("reason", reason),
+            None => told,
+        }
+    }
+
+    /// Whether the rows are there that were sent on top of `table`.
+    async fn look_for(&self, staged: &Staged, table: &Table, ended: bool) -> Result<Found> {
+        if staged.mark.sample.is_none() {
             let message = "the rows have no column by which they could be recognised";
             return Err(self.located(&staged.table, Error::new(Status::Unsupported, message)));
         }
-        let mut answer = Ok(false);
-        for pause in LOOKS {
+        let longer = (staged.bytes / BYTES_PER_LOOK).min(LONGER_LOOKS) as usize;
+        let looks = if ended { LOOKS_ONCE_ENDED } else { LOOKS.len() + longer };
+        let pauses = LOOKS.into_iter().chain(std::iter::repeat(LONGEST_PAUSE)).take(looks);
+        let mut found = Ok(Found::None);
+        for pause in pauses {
             tokio::time::sleep(pause).await;
-            answer = self.has_more(&ends, table).await;
-            if matches!(answer, Ok(true)) {
+            found = self.compare(staged, table).await;
+            if matches!(found, Ok(Found::All)) {
                 break;
             }
         }
-        answer
+        found
     }
 
-    async fn has_more(&self, ends: &[Expr], before: &Table) -> Result<bool> {
+    /// Compares the newest version with `before`, in which the staged rows are not.
+    async fn compare(&self, staged: &Staged, before: &Table) -> Result<Found> {
         let Some(newest) = self.open(before.name()).await? else { return Err(self.dropped(before.name())) };
         if newest.version() == before.version() {
-            return Ok(false);
+            return Ok(Found::None);
         }
-        for end in ends {
-            if newest.count(Some(end)).await? <= before.count(Some(end)).await? {
-                return Ok(false);
-            }
+        let mark = &staged.mark;
+        let sample = mark.sample.as_ref();
+        let found = newest.count(sample).await?.saturating_sub(before.count(sample).await?);
+        if found == 0 {
+            return Ok(Found::None);
         }
-        Ok(true)
+        let common = mark.common.as_ref();
+        let grown = newest.count(common).await?.saturating_sub(before.count(common).await?) as u64;
+        // All come at once. So if some are missing, what was found is of others, or others have removed some.
+        Ok(if found >= mark.sampled && grown >= staged.rows { Found::All } else { Found::Some })
     }
 
     fn dropped(&self, table: &str) -> Error {
@@ -298,25 +338,55 @@ fn conflict(ours: &Fields, theirs: &Fields) -> Option<(String, DataType, DataTyp
     })
 }
 
-/// The condition that a row has the values of this one, as far as they are plain.
-fn like(row: &RecordBatch) -> Option<Expr> {
-    let schema = row.schema();
-    let equals = schema.fields().iter().zip(row.columns()).filter_map(|(field, column)| {
-        let value = ScalarValue::try_from_array(column, 0).ok().filter(is_plain)?;
-        Some(Expr::Column(Column::from_name(field.name())).eq(Expr::Literal(value, None)))
-    });
-    equals.reduce(and)
+/// What the table lacks of the columns that rows bring.
+struct Lack {
+    missing: Vec<Field>,
+    /// Those that are there without a type.
+    untyped: Vec<Field>,
 }
 
-/// Whether rows can be told apart by this value, in a request of moderate size.
-pub(super) fn is_plain(value: &ScalarValue) -> bool {
-    match value {
-        ScalarValue::Utf8(Some(text))
-        | ScalarValue::LargeUtf8(Some(text))
-        | ScalarValue::Utf8View(Some(text)) => text.len() <= LONGEST_TEXT,
-        value => {
-            let data_type = value.data_type();
-            !value.is_null() && (data_type.is_integer() || matches!(data_type, DataType::Timestamp(..)))
+impl Lack {
+    fn of(staged: &Staged, table: &Table) -> Lack {
+        let (ours, schema) = (staged.schema.fields(), table.schema());
+        let untyped = untyped_fields(ours, schema.fields());
+        let untyped = ours.iter().filter(|field| untyped.contains(&field.name().as_str()));
+        Lack {
+            missing: missing_fields(ours, schema.fields()),
+            untyped: untyped.map(|field| field.as_ref().clone()).collect(),
         }
+    }
+
+    fn first(&self) -> Option<&String> {
+        self.untyped.iter().chain(&self.missing).next().map(Field::name)
+    }
+
+    fn size(&self) -> usize {
+        self.untyped.len() + self.missing.iter().map(|field| leaves(field.data_type())).sum::<usize>()
+    }
+}
+
+fn leaves(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Struct(members) if !members.is_empty() => {
+            members.iter().map(|member| leaves(member.data_type())).sum()
+        }
+        _ => 1,
+    }
+}
+
+fn listed(columns: &[Field]) -> String {
+    let names = columns.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+    format!("the columns ({names})")
+}
+
+/// The error for a change of columns that the server does not know how to make, with `advice`; or the one it
+/// met otherwise.
+fn unchangeable(fault: Fault, error: Error, table: &str, advice: &str) -> Error {
+    match fault {
+        Fault::Malformed | Fault::Unsupported | Fault::Absent | Fault::Other => {
+            let message = format!("{}; {advice}", error.message());
+            Error::new(Status::Unsupported, message).caused_by(&error).with("table", table)
+        }
+        _ => error,
     }
 }

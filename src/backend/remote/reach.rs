@@ -132,6 +132,41 @@ impl Reach {
         &self.key
     }
 
+    /// Where else the server sends requests, if it does so. Asked without the key, and not followed; the client
+    /// itself follows, and takes the key along.
+    pub async fn elsewhere(&self) -> lancedb::Result<Option<String>> {
+        let (Some(host), false) = (&self.host, self.key.is_empty()) else { return Ok(None) };
+        let failed = |cause: reqwest::Error| lancedb::Error::Http {
+            status_code: cause.status(),
+            source: Box::new(cause),
+            request_id: String::new(),
+        };
+        let mut client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        if let Some(time) = self.connect_timeout {
+            client = client.connect_timeout(time);
+        }
+        if let Some(time) = self.read_timeout {
+            client = client.read_timeout(time);
+        }
+        if let Some(file) = &self.ca_file {
+            let read = |cause: &dyn std::fmt::Display| lancedb::Error::InvalidInput {
+                message: format!("the file {file} that the option tls.ca_file names cannot be read: {cause}"),
+            };
+            let authorities = std::fs::read(file).map_err(|cause| read(&cause))?;
+            let authorities = reqwest::Certificate::from_pem(&authorities).map_err(|cause| read(&cause))?;
+            client = client.add_root_certificate(authorities);
+        }
+        let address = format!("{host}/v1/table/?limit=1");
+        let asked = client.build().map_err(failed)?.get(&address);
+        let answer = asked.header("x-lancedb-database", self.uri.trim_start_matches("db://")).send().await;
+        let answer = answer.map_err(failed)?;
+        let location = answer.headers().get("location").and_then(|location| location.to_str().ok());
+        let (Some(location), true) = (location, answer.status().is_redirection()) else { return Ok(None) };
+        let elsewhere = answer.url().join(location).ok();
+        let elsewhere = elsewhere.filter(|elsewhere| elsewhere.origin() != answer.url().origin());
+        Ok(elsewhere.map(|elsewhere| elsewhere.origin().ascii_serialization()))
+    }
+
     /// A connection in which the server may also take `longer` to answer.
     pub async fn connect(&self, longer: Duration) -> lancedb::Result<Connection> {
         let tls =
@@ -162,11 +197,11 @@ impl Reach {
     }
 }
 
-/// What nobody can do with a table that a server keeps.
-pub fn unsupported(what: &str, display: &str, table: &str) -> Error {
+/// What nobody can do with tables that a server keeps.
+pub fn unsupported(what: &str, display: &str) -> Error {
     let message = format!(
-        "the table {table} of {display} cannot be {what} from here: LanceDB Cloud does that by itself, and a server of one's \
-         own is maintained by who runs it; leave this out for the store"
+        "the tables of {display} cannot be {what} from here: LanceDB Cloud does that by itself, and a server of one's own is \
+         maintained by who runs it; leave this out for the store"
     );
-    Error::new(Status::Unsupported, message).with("store", display).with("table", table)
+    Error::new(Status::Unsupported, message).with("store", display)
 }

@@ -40,8 +40,10 @@ const FIRST_PAGE: usize = 256;
 const LARGEST_PAGE: usize = 16 * 1024;
 const SMALLEST_PAGE: usize = 16;
 
-/// How much larger the next page may be.
+/// How much larger the next page may be, and until so many rows were seen.
 const GROWTH: usize = 8;
+const FIRST_GROWTH: usize = 2;
+const KNOWN_ROWS: usize = 1024;
 
 /// Rows that are named in one request.
 const TAKE_ROWS: usize = 512;
@@ -114,7 +116,8 @@ impl Scan {
 
     fn walk(self, course: Course, condition: Option<String>) -> BoxStream<'static, Result<RecordBatch>> {
         let batch_rows = self.query.batch_rows.max(1);
-        let walk = Walk { scan: self, course, condition, page_rows: FIRST_PAGE, ahead: None };
+        let walk =
+            Walk { scan: self, course, condition, page_rows: FIRST_PAGE, seen: 0, heaviest: 1, ahead: None };
         let pages = futures::stream::try_unfold(walk, Walk::next);
         pages
             .map_ok(move |page| futures::stream::iter(sliced(page, batch_rows).map(Ok)))
@@ -193,6 +196,9 @@ struct Walk {
     course: Course,
     condition: Option<String>,
     page_rows: usize,
+    /// Rows that came, and the most bytes that one took on the average of a page.
+    seen: usize,
+    heaviest: usize,
     ahead: Option<Ahead>,
 }
 
@@ -211,8 +217,26 @@ impl Walk {
         if page.is_empty() {
             return Ok(None);
         }
+        self.count().await?;
         self.ahead = self.ask();
         Ok(Some((page, self)))
+    }
+
+    /// Asks how many rows there are, once the first have come, unless that is known or not all are wanted:
+    /// a page that is short, or empty, may not be the last.
+    async fn count(&mut self) -> Result<()> {
+        let (table, query) = (&self.scan.table, &self.scan.query);
+        if let Course::All { offset, left, exact, .. } = &mut self.course
+            && !*exact
+            && query.limit.is_none()
+        {
+            let counted = table.count(query.predicate.as_ref()).await?;
+            *left = counted.checked_sub(*offset).ok_or_else(|| {
+                strange(table, &format!("gave {offset} rows when it had counted {counted}"))
+            })?;
+            *exact = true;
+        }
+        Ok(())
     }
 
     /// Asks for the next page, if there is one.
@@ -276,8 +300,11 @@ impl Walk {
             }
         };
         let bytes: usize = page.iter().map(size).sum();
-        let fitting = PAGE_BYTES / (bytes / rows.max(1)).max(1);
-        self.page_rows = fitting.clamp(SMALLEST_PAGE, LARGEST_PAGE).min(self.page_rows * GROWTH);
+        self.seen += rows;
+        self.heaviest = self.heaviest.max(bytes.div_ceil(rows.max(1)));
+        let growth = if self.seen < KNOWN_ROWS { FIRST_GROWTH } else { GROWTH };
+        let fitting = PAGE_BYTES / self.heaviest;
+        self.page_rows = fitting.clamp(SMALLEST_PAGE, LARGEST_PAGE).min(self.page_rows * growth);
         let shaped: std::result::Result<_, _> = page.iter().map(|batch| self.scan.batch(batch)).collect();
         shaped.map_err(|cause| strange(table, &format!("did not give the columns it was asked for: {cause}")))
     }
@@ -316,7 +343,7 @@ fn missing(table: &Table, found: usize, wanted: usize) -> Error {
 
 fn strange(table: &Table, what: &str) -> Error {
     let message = format!("the server of {} {what}, in the table {}", table.display(), table.name());
-    table.error(Error::new(Status::Corrupt, message))
+    table.error(Error::new(Status::Unsupported, message))
 }
 
 fn table_fault(cause: &ArrowError) -> Error {

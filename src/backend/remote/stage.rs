@@ -7,8 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt64Array};
-use arrow::compute::take_record_batch;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_ipc::reader::StreamReader;
@@ -19,6 +18,7 @@ use futures::{StreamExt, TryStreamExt};
 use lance::arrow::json::ArrowJsonExt;
 
 use super::database::Database;
+use super::mark::{Mark, Marking};
 use crate::backend::failure::from_io;
 use crate::error::{Error, Result, Status};
 
@@ -32,25 +32,30 @@ pub struct Staged {
     file: Arc<File>,
     pub(super) bytes: u64,
     pub(super) rows: u64,
-    /// The first row and the last, to recognise the write by.
-    pub(super) ends: Vec<RecordBatch>,
+    pub(super) mark: Mark,
 }
 
 impl Database {
-    /// Keeps the rows of `stream` for `table`, which need not exist.
+    /// Keeps the rows of `stream` for `table`, which need not exist. Should it be unclear whether they have
+    /// come there, they are recognised by the columns `identifying`.
     pub async fn stage(
         &self,
         table: &str,
         schema: &Schema,
         mut stream: SendableRecordBatchStream,
+        identifying: &[String],
     ) -> Result<Staged> {
         self.check_types(table, schema)?;
         let failed = |cause: ArrowError| self.not_kept(table, &cause);
         let schema = Arc::new(schema.clone());
-        let file = tempfile::tempfile().map_err(|cause| failed(cause.into()))?;
-        let file_to_write = file.try_clone().map_err(|cause| failed(cause.into()))?;
-        let mut writer = StreamWriter::try_new(BufWriter::new(file_to_write), &schema).map_err(failed)?;
-        let (mut rows, mut first, mut last) = (0, None, None);
+        let columns = schema.clone();
+        let opened = blocking(move || {
+            let file = tempfile::tempfile()?;
+            let writer = StreamWriter::try_new(BufWriter::new(file.try_clone()?), &columns)?;
+            Ok((file, writer))
+        });
+        let (file, mut writer) = opened.await.map_err(failed)?;
+        let (mut rows, mut marking) = (0, Marking::new(&schema, identifying));
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|cause| {
                 let message =
@@ -61,18 +66,22 @@ impl Database {
                 continue;
             }
             let batch = batch.with_schema(schema.clone()).map_err(failed)?;
-            writer.write(&batch).map_err(failed)?;
             rows += batch.num_rows() as u64;
-            first.get_or_insert_with(|| row(&batch, 0));
-            last = Some(row(&batch, batch.num_rows() - 1));
+            marking.see(&batch);
+            let written = blocking(move || {
+                writer.write(&batch)?;
+                Ok(writer)
+            });
+            writer = written.await.map_err(failed)?;
         }
-        let written = writer.into_inner().and_then(|mut buffer| {
+        let ended = blocking(move || {
+            let mut buffer = writer.into_inner()?;
             buffer.flush()?;
             Ok(buffer.get_mut().stream_position()?)
         });
-        let bytes = written.map_err(failed)?;
-        let ends = first.into_iter().chain(last).collect();
-        Ok(Staged { table: table.to_owned(), schema, file: Arc::new(file), bytes, rows, ends })
+        let bytes = ended.await.map_err(failed)?;
+        let mark = marking.finish();
+        Ok(Staged { table: table.to_owned(), schema, file: Arc::new(file), bytes, rows, mark })
     }
 
     /// Reads staged rows back, in their order; the first has the number 0.
@@ -93,9 +102,12 @@ impl Database {
             start = to;
             let kept = rows.start.clamp(from, to)..rows.end.clamp(from, to);
             let length = kept.end.saturating_sub(kept.start);
-            Ok(batch.slice((kept.start - from) as usize, length as usize))
+            Ok::<_, ArrowError>(batch.slice((kept.start - from) as usize, length as usize))
         });
-        let kept = futures::stream::iter(batches).map_err(failed);
+        let batches = futures::stream::try_unfold(batches, |mut batches| {
+            blocking(move || Ok(batches.next().transpose()?.map(|batch| (batch, batches))))
+        });
+        let kept = batches.map_err(failed);
         Ok(kept.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed())
     }
 
@@ -128,7 +140,9 @@ impl Database {
             )
         };
         let error = match cause {
-            ArrowError::IoError(_, cause) => from_io(cause, what),
+            ArrowError::IoError(_, cause) => from_io(cause, what).reworded(|message| {
+                format!("{message}; make room there, or name another directory as TMPDIR in the environment")
+            }),
             cause => Error::new(Status::Internal, format!("{}: {cause}", what())).caused_by(cause),
         };
         self.located(table, error)
@@ -162,8 +176,10 @@ impl Read for Place {
     }
 }
 
-/// One row, apart from the batch that it is of, which would otherwise stay.
-fn row(batch: &RecordBatch, number: usize) -> RecordBatch {
-    let number = UInt64Array::from(vec![number as u64]);
-    take_record_batch(batch, &number).unwrap_or_else(|_| batch.slice(0, 0))
+/// Lets another thread work on a file, which this one must not wait for.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::result::Result<T, ArrowError> + Send + 'static,
+) -> std::result::Result<T, ArrowError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|cause| Err(ArrowError::ExternalError(Box::new(cause))))
 }

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, Operator, binary_expr, cast, lit};
 use sqlparser::tokenizer::Location;
 
 use super::{Condition, Literal, Operand, Value, reject};
+use crate::backend::joined;
 use crate::error::{Error, Result, Status};
 use crate::feature::did_you_mean;
 
@@ -142,8 +143,8 @@ impl Comparable<'_> {
 impl<'a> Typing<'a> {
     pub(super) fn condition(&self, condition: &'a Condition) -> Result<Expr> {
         match condition {
-            Condition::All(parts) => self.balanced(parts, Operator::And),
-            Condition::Any(parts) => self.balanced(parts, Operator::Or),
+            Condition::All(parts) => self.all(parts, Operator::And),
+            Condition::Any(parts) => self.all(parts, Operator::Or),
             Condition::Not(condition) => Ok(Expr::Not(Box::new(self.condition(condition)?))),
             Condition::Compare { left, operator, right } => self.comparison(left, *operator, right),
             Condition::In { column, at, values } => self.membership(self.column(column, *at)?, values),
@@ -151,16 +152,9 @@ impl<'a> Typing<'a> {
         }
     }
 
-    /// Joins the parts as a tree as flat as can be: a long chain must not exhaust the stack of
-    /// whoever walks the expression.
-    fn balanced(&self, parts: &'a [Condition], operator: Operator) -> Result<Expr> {
-        match parts {
-            [part] => self.condition(part),
-            parts => {
-                let (left, right) = parts.split_at(parts.len() / 2);
-                Ok(binary_expr(self.balanced(left, operator)?, operator, self.balanced(right, operator)?))
-            }
-        }
+    fn all(&self, parts: &'a [Condition], operator: Operator) -> Result<Expr> {
+        let parts = parts.iter().map(|part| self.condition(part)).collect::<Result<Vec<_>>>()?;
+        Ok(joined(parts, operator).unwrap_or_else(|| truth(Some(operator == Operator::And))))
     }
 
     fn bare(&self, operand: &'a Operand) -> Result<Expr> {
