@@ -405,8 +405,15 @@ fn find(key: &str) -> Result<&'static Known> {
     if let Some(known) = KNOWN.iter().find(is_meant) {
         return Ok(known);
     }
+    if ["aws_", "google_", "azure_", "allow_http"].iter().any(|start| key.starts_with(start)) {
+        let message = format!(
+            "there is no option {key:?}; the options of buckets begin with {STORAGE_OPTIONS}, so write {STORAGE_OPTIONS}{key}"
+        );
+        return Err(Error::invalid(message).with("option", key));
+    }
     let nearest = KNOWN
         .iter()
+        .filter(|known| known.key != STORAGE_OPTIONS)
         .max_by(|a, b| strsim::jaro_winkler(a.key, key).total_cmp(&strsim::jaro_winkler(b.key, key)))
         .map_or("", |known| known.key);
     Err(Error::invalid(format!(
@@ -452,6 +459,14 @@ mod tests {
         let error = Options::new().set("hash.algoritm", Some("md5")).unwrap_err();
         assert!(error.message().contains(HASH_ALGORITHM), "{error}");
         assert_eq!(error.detail("option"), Some("hash.algoritm"));
+    }
+
+    #[test]
+    fn options_of_buckets_are_named_with_their_beginning() {
+        let error = Options::new().set("aws_region", Some("x")).unwrap_err();
+        assert!(error.message().contains("write storage_options.aws_region"), "{error}");
+        Options::new().set("storage_options.aws_region", Some("x")).unwrap();
+        assert!(Options::new().set(STORAGE_OPTIONS, Some("x")).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use url::Url;
 
-use super::environment::{Profile, Settings};
+use super::environment::{Profile, SOURCES, Settings};
 use crate::backend::connect::{Connect, STORAGE_OPTIONS};
 use crate::backend::location::{Bucket, Provider, mask};
 use crate::error::{Error, Result};
@@ -86,6 +86,7 @@ impl Bucket {
             Provider::Gcs => reach_gcs(settings),
             Provider::Azure => self.reach_azure(settings),
         }?;
+        check_plain(&reach.options)?;
         Ok(Reach { patience: connect.connect_timeout, single_writer: connect.single_writer, ..reach })
     }
 
@@ -133,6 +134,7 @@ impl Bucket {
                 let likeness = |common: &&str| strsim::jaro_winkler(common, &name.to_ascii_lowercase());
                 let nearest = COMMON
                     .iter()
+                    .filter(|common| OF_LANCE.contains(common) || self.provider.canonical(common).is_some())
                     .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
                     .unwrap_or(&"");
                 format!("there is no option {key}; the nearest is {STORAGE_OPTIONS}{nearest}")
@@ -180,6 +182,28 @@ impl Bucket {
         let options = settings.settled(account.as_deref())?;
         Ok(Reach { endpoint, account, ..Reach::of(Provider::Azure, options, credentials) })
     }
+}
+
+/// Refuses values that no request can carry, such as a key with the line end of the file that it is from:
+/// the client would panic.
+fn check_plain(options: &HashMap<String, String>) -> Result<()> {
+    for (name, value) in options {
+        if name == SOURCES || name.contains("service_account_key") || name.contains("certificate") {
+            continue;
+        }
+        let in_header = ["access_key", "secret", "token", "region"].iter().any(|part| name.contains(part));
+        let in_header = in_header && !name.contains("file");
+        let fits = |byte: u8| if in_header { byte.is_ascii_graphic() } else { !byte.is_ascii_control() };
+        if !value.bytes().all(fits) {
+            let option = format!("{STORAGE_OPTIONS}{name}");
+            let message = format!(
+                "the option {option}, or its variable in the environment, has a line end, a space or another character that \
+                 does not belong there; remove it"
+            );
+            return Err(Error::invalid(message).with("option", option));
+        }
+    }
+    Ok(())
 }
 
 /// The account that Azure's emulator has by itself.
@@ -507,6 +531,25 @@ mod tests {
         assert_eq!(error.status(), Status::InvalidArgument, "{error:?}");
         assert!(!format!("{error:?}").contains("S3CRET"), "{error:?}");
         error
+    }
+
+    #[test]
+    fn values_that_no_request_can_carry_are_refused() {
+        let check = |name: &str, value: &str| check_plain(&HashMap::from([(name.into(), value.into())]));
+        for (name, value) in [
+            ("aws_access_key_id", "id\n"),
+            ("aws_region", "eu west"),
+            ("google_storage_token", "é"),
+            ("timeout", "1s\r"),
+        ] {
+            let error = check(name, value).unwrap_err();
+            assert!(error.message().contains(name) && !error.message().contains(value), "{error}");
+        }
+        for (name, value) in
+            [("google_service_account_key", "{\n}"), ("user_agent", "my pipeline"), ("aws_region", "x")]
+        {
+            check(name, value).unwrap();
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ const GOOGLE_TOKEN: &str = "google_storage_token";
 const OF_LANCE: [&str; 3] = ["allow_http", "client_max_retries", "client_retry_timeout"];
 
 /// An option that means nothing to Lance, but makes stores with different credentials different to it.
-const SOURCES: &str = "metaxy_sources";
+pub(super) const SOURCES: &str = "metaxy_sources";
 
 /// What is off unless something says otherwise.
 const SWITCHES: [&str; 18] = [

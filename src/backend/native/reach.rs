@@ -93,9 +93,10 @@ impl Database {
 
     /// The error for a storage that has said nothing at all.
     fn silent(&self, reach: &Reach) -> Error {
-        // Without credentials the one who does not answer is the server that gives some to the machines of
-        // a cloud, which this is not then.
-        let reason = if reach.credentials { Reason::Timeout } else { Reason::Credentials };
+        // Without credentials the one who does not answer is most likely the server that gives some to the
+        // machines of a cloud, which this is not then. Amazon's client gives up on that one earlier.
+        let asked = reach.credentials || reach.provider == Provider::S3;
+        let reason = if asked { Reason::Timeout } else { Reason::Credentials };
         self.explained(reach, &Evidence::of(reason)).with("store", self.display())
     }
 

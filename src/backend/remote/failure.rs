@@ -176,7 +176,10 @@ impl Fault {
             Fault::Permission => "use a key that may do this",
             Fault::TooLarge => "write fewer rows at a time",
             Fault::Throttled => "ask less often, or try again later",
-            Fault::Host => "check the host in the URI of the store",
+            Fault::Host => {
+                "check the host in the URI of the store; that of LanceDB Cloud is made of the database's name and of the option \
+                 region, or LANCEDB_REGION"
+            }
             Fault::Refused => "check the host and the port in the URI of the store, and that the server runs",
             Fault::Tls => {
                 "check that the server's certificate is for this host; an authority of one's own is given as the option \
