@@ -163,7 +163,8 @@ fn minio_tells_wrong_keys_and_buckets_apart() {
 
 #[test]
 fn who_may_only_read_is_told_when_opening_for_writing() {
-    let server = Server::shared("minio");
+    // One that no other test has been let write to: a storage is tried once.
+    let server = Server::start("minio", &[]);
     let error = failure(open("write", &server.uri("read-only"), &server.read_only(), &Call::default()));
     is(&error, "permission", Status::Permission, false);
     assert!(error.message().starts_with("cannot write to s3://"), "{error}");

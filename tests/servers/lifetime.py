@@ -41,7 +41,7 @@ def until_input_ends(report):
 
 def directory():
     """A temporary directory, removed in the end."""
-    return tempfile.TemporaryDirectory(prefix="metaxy-server-", ignore_cleanup_errors=True)
+    return tempfile.TemporaryDirectory(prefix="storage-server-", ignore_cleanup_errors=True)
 
 
 @contextlib.contextmanager
