@@ -514,7 +514,7 @@ fn a_storage_is_told_from_others_without_its_secrets() {
         store(name, &format!("uri = 's3://bucket/x'\nfallback_stores = [{below}]")) + &options
     };
     let keys = "aws_access_key_id = 'AKIAS3CRET'\naws_secret_access_key = 'S3CRET'";
-    let others = "aws_access_key_id = 'another'\naws_secret_access_key = 'S3CRET, too'";
+    let others = "aws_access_key_id = 'another'\naws_secret_access_key = 'S3CRET-too'";
     // Another key opens the same place.
     let toml = at("dev", "'prod'", keys) + &at("prod", "", others);
     let error = open_error(&config(&toml), None);
