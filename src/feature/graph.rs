@@ -343,9 +343,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_out_alone() {
-        let before = graph(&[("mine", &["theirs"])]).unwrap();
+        let mine = define(
+            r#"{"key": "mine", "id_columns": ["id"], "deps": ["theirs"],
+                "fields": [{"key": "f", "deps": [{"feature": "theirs", "fields": ["gone"]}]}]}"#,
+        );
+        let before = Graph::default().with(mine).unwrap();
         let theirs = define(
-            r#"[{"key": "theirs", "id_columns": ["other"]}, {"key": "fine", "id_columns": ["id"], "deps": ["loop"]},
+            r#"[{"key": "theirs", "id_columns": ["id"]}, {"key": "fine", "id_columns": ["id"], "deps": ["loop"]},
                 {"key": "loop", "id_columns": ["id"], "deps": ["loop"]}, {"key": "mi_ne", "id_columns": ["id"]},
                 {"key": "mi-ne", "id_columns": ["id"]}]"#,
         );
