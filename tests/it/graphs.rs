@@ -619,7 +619,7 @@ fn a_graph_tells_its_features_and_dependencies() {
 
     let again = Snapshot::from_json(&snapshot.to_json(), &options(&[HASHING[1]])).unwrap();
     assert_eq!(rows(&[again.features().unwrap()]), rows(&[batch]));
-    assert!(snapshot.render("mermaid", None).unwrap().contains("f_video --> f_crop"));
+    assert!(snapshot.render("mermaid", None).unwrap().contains("n0 --> n1"));
     assert!(snapshot.render("dot", None).unwrap().contains(r#""gone" -> "report" [style=dashed"#));
     let error = failure(snapshot.render("svg", None));
     assert!(error.message().contains("mermaid or dot"), "{error}");
