@@ -997,18 +997,19 @@ MetaxyStatus metaxy_store_push(const MetaxyStore *store,
 /**
  * Loads definitions that were pushed, as if they were defined by `metaxy_store_define`.
  *
- * With `project`, the features of that project; with `project_version`, as they were in that version; and those in the
+ * With `project`, the features of that project as it was pushed last; with `project_version`, as they were in that version; and those in the
  * array `features` of `feature_count` keys. If all of that is NULL, everything. What they depend on comes with them,
  * unless it is defined already; a feature that is asked for replaces its definition here. Of each feature it is the
  * newest definition of the first store of the chain that has one, be it pushed from here or by Python Metaxy; what a
- * project version depends on in other projects is as it was at its time. All of them are defined, or none. `project`,
+ * project version depends on in other projects is as it was at its time. One that cannot be read, or contradicts others
+ * or what is defined, is left out; if it is one of `features`, nothing is defined. `project`,
  * `project_version`, `features` and `context` are borrowed for the call and may be NULL. `loaded` receives a stream that
  * the caller releases, of one batch with a row for each definition that was found: `feature`, `project`,
  * `feature_version` as it is now, `definition_version` and `project_version` as they were pushed (large text),
  * `recorded_at` (timestamp in microseconds, UTC), `store` that served it (large text), and `problem` (large text): why
- * it cannot be read and was left out, or why its version cannot be told, as when it depends on a feature that nobody has
- * pushed; else null. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, also for definitions that contradict each other
- * or what is defined, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND` for a project, a version or a
+ * it was left out, or why its version cannot be told, as when it depends on a feature that nobody has
+ * pushed; else null. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, also for definitions of `features`
+ * that do not fit, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND` for a project, a version or a
  * feature that was never pushed, `METAXY_SCHEMA_MISMATCH`, `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`,
  * `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
  *
@@ -1028,8 +1029,8 @@ MetaxyStatus metaxy_store_load(const MetaxyStore *store,
  * are: what they change can be told by `metaxy_graph_difference`.
  *
  * `project`, `project_version`, `features` and `context` are borrowed for the call and may be NULL. `graph` receives a
- * handle that the caller frees with `metaxy_graph_free`. Any thread. Fails as `metaxy_store_load`, and with
- * `METAXY_INVALID_ARGUMENT` for a definition that cannot be read.
+ * handle that the caller frees with `metaxy_graph_free`. Any thread. What would be left out of a load is
+ * left out, with a warning in the log. Fails as `metaxy_store_load`.
  *
  * @since 0.1.0
  */

@@ -227,23 +227,54 @@ impl Staleness {
 /// Whether the samples of a dependency are brought together in another way, which the versions of
 /// samples tell and those of fields do not.
 fn regroups(old: &FeatureSpec, new: &FeatureSpec) -> bool {
-    new.deps.iter().any(|dep| {
-        dependency(old, &dep.feature).is_some_and(|was| {
-            was.optional != dep.optional || grouping(&was.lineage) != grouping(&dep.lineage)
+    deps(new).any(|(dep, position)| {
+        dependency(old, &dep.feature, position).is_some_and(|was| {
+            // A filter leaves out whole samples elsewhere: those that are left are as they were.
+            let filter_tells = [was, dep]
+                .iter()
+                .any(|dep| dep.optional || matches!(dep.lineage, Lineage::Aggregation { .. }));
+            Grouping::of(old, was) != Grouping::of(new, dep) || filter_tells && filters(was) != filters(dep)
         })
     })
 }
 
-/// A lineage without what nothing acts on.
-fn grouping(lineage: &Lineage) -> Lineage {
-    match lineage {
-        Lineage::Expansion { on, .. } => Lineage::Expansion { on: on.clone(), id_generation_pattern: None },
-        other => other.clone(),
+/// What decides which samples of a dependency make a sample.
+#[derive(PartialEq)]
+struct Grouping<'s> {
+    relationship: &'static str,
+    on: &'s [String],
+    /// The columns that become those by which samples are found, with their new names.
+    renamed: Vec<(&'s String, &'s String)>,
+}
+
+impl<'s> Grouping<'s> {
+    fn of(spec: &'s FeatureSpec, dep: &'s FeatureDep) -> Grouping<'s> {
+        let ids = &spec.id_columns;
+        let (relationship, on) = match &dep.lineage {
+            Lineage::Identity => ("1:1", ids),
+            Lineage::Aggregation { on } => ("N:1", on.as_ref().unwrap_or(ids)),
+            Lineage::Expansion { on, .. } => ("1:N", on),
+        };
+        let renamed = dep.rename.iter().flatten();
+        let renamed = renamed.filter(|(from, to)| from != to && (ids.contains(to) || on.contains(to)));
+        Grouping { relationship, on, renamed: renamed.collect() }
     }
 }
 
-fn dependency<'s>(spec: &'s FeatureSpec, feature: &FeatureKey) -> Option<&'s FeatureDep> {
-    spec.deps.iter().find(|dep| dep.feature == *feature)
+fn filters(dep: &FeatureDep) -> &[String] {
+    dep.filters.as_deref().unwrap_or_default()
+}
+
+/// The dependencies of a feature, each with its position among those on the same feature.
+fn deps(spec: &FeatureSpec) -> impl Iterator<Item = (&FeatureDep, usize)> {
+    spec.deps.iter().enumerate().map(|(index, dep)| {
+        let before = spec.deps.iter().take(index);
+        (dep, before.filter(|other| other.feature == dep.feature).count())
+    })
+}
+
+fn dependency<'s>(spec: &'s FeatureSpec, feature: &FeatureKey, position: usize) -> Option<&'s FeatureDep> {
+    spec.deps.iter().filter(|dep| dep.feature == *feature).nth(position)
 }
 
 /// What differs between two definitions of one feature.
@@ -287,10 +318,10 @@ impl Changes {
     }
 
     fn dependencies(&mut self, was: &FeatureSpec, is: &FeatureSpec) {
-        for dep in &is.deps {
+        for (dep, position) in deps(is) {
             let name = Some(dep.feature.as_str());
             let after = dep.canonical_json();
-            let Some(before) = dependency(was, &dep.feature).map(FeatureDep::canonical_json) else {
+            let Some(before) = dependency(was, &dep.feature, position).map(FeatureDep::canonical_json) else {
                 self.0.push(Change {
                     what: "dependency",
                     subject: name.map(str::to_owned),
@@ -311,7 +342,8 @@ impl Changes {
                 self.compare(what, name, of(&before), of(&after));
             }
         }
-        for dep in was.deps.iter().filter(|dep| dependency(is, &dep.feature).is_none()) {
+        let gone = deps(was).filter(|(dep, position)| dependency(is, &dep.feature, *position).is_none());
+        for (dep, _) in gone {
             self.0.push(Change {
                 what: "dependency",
                 subject: Some(dep.feature.to_string()),
@@ -429,7 +461,7 @@ mod tests {
             (r#"{"feature": "video", "select": ["x"]}"#, "select", false),
             (r#"{"feature": "video", "rename": {"x": "y"}}"#, "rename", false),
             (r#"{"feature": "video", "filters": ["x > 1"]}"#, "filters", false),
-            (r#"{"feature": "video", "optional": true}"#, "optional", true),
+            (r#"{"feature": "video", "optional": true}"#, "optional", false),
             (r#"{"feature": "video", "lineage": {"relationship": {"type": "N:1"}}}"#, "lineage", true),
             (
                 r#"{"feature": "video", "fields_mapping": {"mapping": {"type": "all"}}}"#,
@@ -447,6 +479,46 @@ mod tests {
             }
             assert_eq!(shown(&found), expected);
         }
+    }
+
+    #[test]
+    fn what_decides_which_samples_are_brought_together_makes_stale() {
+        let with = |dep: &str| {
+            graph(&format!(
+                r#"[{{"key": "u", "id_columns": ["id"]}}, {{"key": "d", "id_columns": ["spk"], "deps": [{dep}]}}]"#
+            ))
+        };
+        let n_to_1 = |more: &str| {
+            format!(
+                r#"{{"feature": "u", "lineage": {{"relationship": {{"type": "N:1", "on": ["spk"]}}}}{more}}}"#
+            )
+        };
+        let twice = |more: &str| {
+            let first = r#"{"feature": "u", "rename": {"id": "spk"}}"#;
+            format!(
+                r#"{first}, {{"feature": "u", "optional": true, "rename": {{"id": "spk", "x": "y"}}, "select": ["y"]{more}}}"#
+            )
+        };
+        let identity = r#"{"feature": "u", "rename": {"id": "spk"}}"#;
+        let optional = r#"{"feature": "u", "optional": true, "rename": {"id": "spk"}}"#;
+        for (before, after, stale) in [
+            (n_to_1(""), n_to_1(r#", "filters": ["q > 1"]"#), true),
+            (n_to_1(""), n_to_1(r#", "filters": []"#), false),
+            (n_to_1(r#", "rename": {"s1": "spk"}"#), n_to_1(r#", "rename": {"s2": "spk"}"#), true),
+            (n_to_1(r#", "rename": {"s1": "a"}"#), n_to_1(r#", "rename": {"s2": "a"}"#), false),
+            (n_to_1(""), n_to_1("").replace(r#", "on": ["spk"]"#, ""), false),
+            (n_to_1(""), n_to_1("").replace(r#"["spk"]"#, r#"["other"]"#), true),
+            (identity.to_owned(), optional.to_owned(), false),
+            (identity.to_owned(), identity.replace("}}", r#"}, "filters": ["q > 1"]}"#), false),
+            (optional.to_owned(), optional.replace("}}", r#"}, "filters": ["q > 1"]}"#), true),
+            (twice(""), twice(r#", "filters": ["q > 1"]"#), true),
+        ] {
+            let found = Difference::between(&with(&before), &with(&after)).unwrap();
+            let is_stale = found.features.iter().any(|found| found.stale);
+            assert_eq!(is_stale, stale, "{before} -> {after}: {:?}", shown(&found));
+        }
+        let (same, again) = (with(&twice("")), with(&twice("")));
+        assert_eq!(Difference::between(&same, &again).unwrap(), Difference::default());
     }
 
     #[test]

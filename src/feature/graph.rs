@@ -45,6 +45,39 @@ impl Graph {
         Ok(graph)
     }
 
+    /// This graph with those of `definitions` that fit, and why the others do not: of two that contradict
+    /// each other the one that the error names is left out, or what has come to such a one of this graph.
+    pub fn with_fitting(&self, mut definitions: Vec<FeatureDefinition>) -> (Graph, Vec<(FeatureKey, Error)>) {
+        let mut left_out = Vec::new();
+        loop {
+            let error = match self.with(definitions.iter().cloned()) {
+                Ok(graph) => return (graph, left_out),
+                Err(error) => error,
+            };
+            let culprits = self.culprits(&error, &definitions);
+            definitions.retain(|definition| !culprits.contains(definition.key()));
+            left_out.extend(culprits.into_iter().map(|key| (key, error.clone())));
+        }
+    }
+
+    /// Which of `definitions` an error is about: at least one of them.
+    fn culprits(&self, error: &Error, definitions: &[FeatureDefinition]) -> BTreeSet<FeatureKey> {
+        let those = |about: &dyn Fn(&FeatureKey) -> bool| -> BTreeSet<FeatureKey> {
+            let keys = definitions.iter().map(FeatureDefinition::key);
+            keys.filter(|key| about(key)).cloned().collect()
+        };
+        let named = error.detail("feature").and_then(|name| FeatureKey::parse(name).ok());
+        let child = named.as_ref().and_then(|name| self.find(name));
+        let feeds = |key: &FeatureKey| {
+            child.is_some_and(|child| child.spec.deps.iter().any(|dep| dep.feature == *key))
+        };
+        let shares = |key: &FeatureKey| error.detail("table") == Some(key.table_name().as_str());
+        let by_blame: [&dyn Fn(&FeatureKey) -> bool; 3] =
+            [&|key| named.as_ref() == Some(key), &feeds, &shares];
+        let found = by_blame.into_iter().map(those).find(|found| !found.is_empty());
+        found.unwrap_or_else(|| those(&|_| true))
+    }
+
     /// The definition of a feature, or an error that offers the most similar name.
     pub fn get(&self, feature: &FeatureKey) -> Result<&FeatureDefinition> {
         self.find(feature).ok_or_else(|| {
@@ -306,6 +339,25 @@ mod tests {
         assert!(error.message().contains("c -> a -> b -> c"), "{error}");
         assert_eq!(before.features().len(), 2);
         assert!(before.with([feature("c", &[])]).is_ok());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_alone() {
+        let mine = define(
+            r#"{"key": "mine", "id_columns": ["id"], "deps": ["theirs"],
+                "fields": [{"key": "f", "deps": [{"feature": "theirs", "fields": ["gone"]}]}]}"#,
+        );
+        let before = Graph::default().with(mine).unwrap();
+        let theirs = define(
+            r#"[{"key": "theirs", "id_columns": ["id"]}, {"key": "fine", "id_columns": ["id"], "deps": ["loop"]},
+                {"key": "loop", "id_columns": ["id"], "deps": ["loop"]}, {"key": "mi_ne", "id_columns": ["id"]},
+                {"key": "mi-ne", "id_columns": ["id"]}]"#,
+        );
+        let (after, left_out) = before.with_fitting(theirs);
+        let names = after.features().map(|definition| definition.key().as_str()).collect::<Vec<_>>();
+        assert!(names.contains(&"fine") && names.contains(&"mine"), "{names:?}");
+        let left_out: Vec<&str> = left_out.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(left_out, ["mi_ne", "loop", "theirs"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pictures of a graph, as text that Mermaid or Graphviz draws.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use super::difference::{Difference, Kind};
@@ -147,6 +147,12 @@ impl<'g> Picture<'g> {
 
     /// As a Mermaid flowchart.
     pub fn mermaid(&self) -> String {
+        // Mermaid takes few characters in the name of a node, and some words for its own.
+        let numbers: BTreeMap<&FeatureKey, usize> =
+            self.nodes.iter().enumerate().map(|(number, node)| (node.feature, number)).collect();
+        let id = |feature: &FeatureKey| {
+            numbers.get(feature).map(|number| format!("n{number}")).unwrap_or_default()
+        };
         self.written(|text| {
             writeln!(text, "flowchart LR")?;
             for node in &self.nodes {
@@ -220,12 +226,6 @@ impl<'g> Edge<'g> {
     }
 }
 
-/// A name that Mermaid takes for a node: no word of its own, and without `/` and `-`. Unlike the name
-/// of a table, it tells `-` from `_`: a feature that is not defined might share one.
-fn id(feature: &FeatureKey) -> String {
-    format!("f_{}", feature.as_str().replace('-', "_45_").replace('/', "__"))
-}
-
 /// Text that Mermaid shows as it is: code versions are their author's choice.
 fn html(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -241,15 +241,18 @@ fn html(text: &str) -> String {
     shown
 }
 
-/// Text inside the quotes of DOT.
+/// Text inside the quotes of a label in DOT, where `&` begins the name of a character.
 fn quoted(text: &str) -> String {
-    text.chars()
-        .flat_map(|character| match character {
-            '"' | '\\' => vec!['\\', character],
-            character if character.is_control() => vec![' '],
-            character => vec![character],
-        })
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => shown.extend(['\\', character]),
+            '&' => shown.push_str("&amp;"),
+            character if character.is_control() => shown.push(' '),
+            character => shown.push(character),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -279,16 +282,16 @@ mod tests {
             text,
             format!(
                 "flowchart LR\n\
-                 \x20   f_a__v_45_x[\"<b>a/v-x</b><br/>{}<br/>f: 1#34;#60;b#62;#92;\"]\n\
-                 \x20   f_b[\"<b>b</b><br/>default\"]\n\
-                 \x20   f_end[\"<b>end</b><br/>{}<br/>default\"]\n\
-                 \x20   f_gone[\"<b>gone</b><br/>(not defined)\"]\n\
-                 \x20   f_a__v_45_x --> f_b\n\
-                 \x20   f_gone -.->|N:1 optional| f_b\n\
+                 \x20   n0[\"<b>a/v-x</b><br/>{}<br/>f: 1#34;#60;b#62;#92;\"]\n\
+                 \x20   n1[\"<b>b</b><br/>default\"]\n\
+                 \x20   n2[\"<b>end</b><br/>{}<br/>default\"]\n\
+                 \x20   n3[\"<b>gone</b><br/>(not defined)\"]\n\
+                 \x20   n0 --> n1\n\
+                 \x20   n3 -.->|N:1 optional| n1\n\
                  \x20   classDef external fill:#eeeeee,stroke-dasharray:4\n\
-                 \x20   class f_end external\n\
+                 \x20   class n2 external\n\
                  \x20   classDef missing fill:#eeeeee,stroke-dasharray:4\n\
-                 \x20   class f_gone missing\n",
+                 \x20   class n3 missing\n",
                 &version[..8],
                 &Versions::new(&pictured(), Truncation::FULL)
                     .feature_version(&"end".parse().unwrap())
@@ -313,6 +316,22 @@ mod tests {
     }
 
     #[test]
+    fn names_that_look_alike_stay_apart() {
+        let alike = graph(
+            r#"[{"key": "a-b", "id_columns": ["id"], "fields": [{"key": "f", "code_version": "x&lt;y"}]},
+                {"key": "elsewhere", "id_columns": ["id"], "deps": ["a_45_b"]},
+                {"key": "c", "id_columns": ["id"], "deps": ["a-b"]}]"#,
+        );
+        let text = Picture::of(&alike, Truncation::FULL);
+        let mermaid = text.mermaid();
+        for line in ["n0[\"<b>a-b</b>", "n3[\"<b>a_45_b</b>", "n0 --> n1\n", "n3 --> n2\n", "f: x#38;lt#59;y"]
+        {
+            assert!(mermaid.contains(line), "{line} in\n{mermaid}");
+        }
+        assert!(text.dot().contains("f: x&amp;lt;y"), "{}", text.dot());
+    }
+
+    #[test]
     fn a_difference_shows_what_was_removed_too() {
         let before = graph(
             r#"[{"key": "a", "id_columns": ["id"]}, {"key": "b", "id_columns": ["id"], "deps": ["a"]},
@@ -329,10 +348,10 @@ mod tests {
             "<b>a</b><br/>(changed, stale)",
             "<b>b</b><br/>(stale)",
             "<b>old</b><br/>(removed)",
-            "f_a --> f_old",
-            "class f_new added",
-            "class f_old removed",
-            "class f_b stale",
+            "n0 --> n3",
+            "class n2 added",
+            "class n3 removed",
+            "class n1 stale",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }

@@ -171,8 +171,7 @@ impl Store {
             Some("error") => OnRepeat::Refuse,
             _ => OnRepeat::KeepLast,
         };
-        call.run(Box::pin(self.refresh_externals())).await.map_err(located)?;
-        let graph = self.graph();
+        let graph = call.run(Box::pin(self.refresh_externals())).await.map_err(located)?;
         let planned = call.run(self.plan(&graph, &feature, &schema, options)).await;
         let (plan, _) = planned.map_err(located)?;
         let fields: Vec<Field> =

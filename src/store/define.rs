@@ -23,11 +23,11 @@ impl Features {
         self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    /// Replaces the features by what `change` makes of them, unless that fails.
-    pub(super) fn change(&self, change: impl FnOnce(&Graph) -> Result<Graph>) -> Result<()> {
+    /// Replaces the features by what `change` makes of them, unless that fails, and gives those.
+    pub(super) fn change(&self, change: impl FnOnce(&Graph) -> Result<Graph>) -> Result<Arc<Graph>> {
         let mut graph = self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         *graph = Arc::new(change(&graph)?);
-        Ok(())
+        Ok(graph.clone())
     }
 }
 
@@ -38,7 +38,8 @@ impl Store {
         self.check_open()?;
         let definitions =
             FeatureDefinition::from_json(json, self.project()).map_err(|error| self.located(error))?;
-        self.defined().change(|graph| graph.with(definitions)).map_err(|error| self.located(error))
+        let changed = self.defined().change(|graph| graph.with(definitions));
+        changed.map(drop).map_err(|error| self.located(error))
     }
 
     /// The defined features and their versions, in the columns of [`features_schema`], sorted by

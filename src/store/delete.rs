@@ -55,8 +55,7 @@ impl Store {
         let key = FeatureKey::parse(feature)?;
         let located = |error: Error| self.located(error).with("feature", &key);
         let hard = self.check_delete(&key, request, options).map_err(located)?;
-        call.run(Box::pin(self.refresh_externals())).await.map_err(located)?;
-        let graph = self.graph();
+        let graph = call.run(Box::pin(self.refresh_externals())).await.map_err(located)?;
         let definition = graph.get(&key).map_err(located)?;
         self.check_project(definition, options).map_err(located)?;
         let spec = &definition.spec;

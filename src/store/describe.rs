@@ -33,7 +33,9 @@ impl Store {
 
     async fn describe_key(&self, key: &FeatureKey) -> Result<RecordBatch> {
         self.check_open()?;
-        Box::pin(self.refresh_externals()).await?;
+        if !key.is_system() {
+            Box::pin(self.refresh_externals()).await?;
+        }
         let Some(table) = self.database().open(&key.table_name()).await? else {
             return Err(self.absent(key));
         };

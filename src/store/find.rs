@@ -106,7 +106,9 @@ impl Store {
         let key = FeatureKey::parse(feature)?;
         let answer = call.run(async {
             self.check_open()?;
-            Box::pin(self.refresh_externals()).await?;
+            if !key.is_system() {
+                Box::pin(self.refresh_externals()).await?;
+            }
             self.answer(&self.ask(&key, request)?).await
         });
         let answer = answer.await;

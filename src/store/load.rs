@@ -11,12 +11,13 @@ use super::graph::Snapshot;
 use super::pushed::{Definitions, Pushed, Sources};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureDefinition, FeatureKey, Graph, Versions, did_you_mean};
+use crate::log::{self, Level};
 
 /// Which of the pushed definitions to load; everything that was pushed, if nothing is said. What they
 /// depend on comes with them.
 #[derive(Clone, Debug, Default)]
 pub struct Pushes {
-    /// The features of this project.
+    /// The features of this project, without those that its newest version does not have any more.
     pub project: Option<String>,
     /// As they were in this version of the project, or of any.
     pub project_version: Option<String>,
@@ -24,38 +25,64 @@ pub struct Pushes {
     pub features: Vec<String>,
 }
 
-/// A definition that was found, or why it cannot be read.
-type Found = (Pushed, Result<FeatureDefinition>);
+/// A definition that was found.
+struct Found {
+    pushed: Pushed,
+    /// Or why it cannot be read, or does not fit.
+    definition: Result<FeatureDefinition>,
+    wanted: Wanted,
+}
+
+/// How it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    ByName,
+    WithOthers,
+    /// Not at all: others depend on it.
+    AsDependency,
+}
 
 impl Store {
     /// Defines features as they were pushed to this store or to its fallback stores: of each the newest
     /// definition of the first store that has one. A feature that is defined already is replaced if it is
-    /// asked for, and stays if others only depend on it.
+    /// asked for, and stays if others only depend on it. One whose definition is broken, or contradicts
+    /// others, is left out with its `problem`, unless it was asked for by its name: then nothing is loaded.
     ///
     /// Gives a row for each definition that was found, with the columns `feature`, `project`,
     /// `feature_version`, `definition_version`, `project_version`, `recorded_at`, `store`, `problem`.
     pub async fn load(&self, pushes: &Pushes, call: &Call) -> Result<RecordBatch> {
         let load = async {
             self.check_open()?;
-            let found = self.find_pushed(pushes, &self.graph()).await?;
+            let mut found = self.find_pushed(pushes, &self.graph()).await?;
             let hash = self.hash_for_read(None).await?;
-            let definitions = readable(&found);
-            self.defined().change(|graph| graph.with(definitions))?;
-            report(&found, &mut Versions::new(&self.graph(), hash.truncation))
+            let graph = self.defined().change(|graph| {
+                // What somebody has defined meanwhile stays, too.
+                found.retain(|one| {
+                    one.wanted != Wanted::AsDependency || graph.find(&one.pushed.key).is_none()
+                });
+                with_fitting(graph, &mut found)
+            })?;
+            report(&found, &mut Versions::new(&graph, hash.truncation))
         };
         call.run(Box::pin(load)).await.map_err(|error| self.located(error))
     }
 
-    /// The graph of definitions as they were pushed, whatever is defined here.
+    /// The graph of definitions as they were pushed, whatever is defined here. What [`Store::load`] leaves
+    /// out is left out, with a warning.
     pub async fn pushed(&self, pushes: &Pushes, call: &Call) -> Result<Snapshot> {
         let read = async {
             self.check_open()?;
-            let found = self.find_pushed(pushes, &Graph::default()).await?;
-            if let Some(error) = found.iter().find_map(|(_, definition)| definition.as_ref().err()) {
-                return Err(error.clone());
-            }
+            let mut found = self.find_pushed(pushes, &Graph::default()).await?;
             let hash = self.hash_for_read(None).await?;
-            Ok(Snapshot::new(Graph::default().with(readable(&found))?, hash.truncation))
+            let graph = with_fitting(&Graph::default(), &mut found)?;
+            for one in &found {
+                if let Err(error) = &one.definition {
+                    log::emit(Level::Warn, || {
+                        format!("the pushed feature {} is left out: {error}", one.pushed.key)
+                    });
+                }
+            }
+            Ok(Snapshot::new(graph, hash.truncation))
         };
         call.run(Box::pin(read)).await.map_err(|error| self.located(error))
     }
@@ -66,22 +93,22 @@ impl Store {
         let features = features.collect::<Result<BTreeSet<_>>>()?;
         let sources = Sources::of(self).await?;
         let project = pushes.project.as_deref();
-        let (chosen, all) = match &pushes.project_version {
-            Some(version) => {
+        let (chosen, all) = match (&pushes.project_version, project) {
+            (Some(version), _) => {
                 let chosen = sources.of_version(project, version).await?;
                 let Some(time) = chosen.iter().map(|pushed| pushed.recorded_at).max() else {
                     return Err(self.no_such_version(project, version));
                 };
                 (chosen, sources.at(time).await?)
             }
-            None => (Definitions::default(), sources.newest().await?),
+            (None, Some(project)) => (sources.of_project(project).await?, sources.newest().await?),
+            (None, None) => (Definitions::default(), sources.newest().await?),
         };
         let everything = pushes.project_version.is_none() && project.is_none() && features.is_empty();
-        let of_project = |pushed: &&Pushed| {
-            pushes.project_version.is_none()
-                && (everything || (project.is_some() && pushed.project.as_deref() == project))
+        let mut wanted: Vec<&Pushed> = match everything {
+            true => all.iter().collect(),
+            false => chosen.iter().collect(),
         };
-        let mut wanted: Vec<&Pushed> = chosen.iter().chain(all.iter().filter(of_project)).collect();
         if let (Some(project), true) = (project, wanted.is_empty()) {
             return Err(self.no_such_project(project, &all));
         }
@@ -91,8 +118,17 @@ impl Store {
             };
             wanted.push(pushed);
         }
-        let found = all.with_dependencies(wanted, known);
-        Ok(found.into_values().map(|(pushed, definition)| (pushed.clone(), definition)).collect())
+        let asked: BTreeSet<&FeatureKey> = wanted.iter().map(|pushed| &pushed.key).collect();
+        let found = all.with_dependencies(wanted, known).into_values().map(|(pushed, definition)| Found {
+            pushed: pushed.clone(),
+            definition,
+            wanted: match (features.contains(&pushed.key), asked.contains(&pushed.key)) {
+                (true, _) => Wanted::ByName,
+                (false, true) => Wanted::WithOthers,
+                (false, false) => Wanted::AsDependency,
+            },
+        });
+        Ok(found.collect())
     }
 
     fn no_such_version(&self, project: Option<&str>, version: &str) -> Error {
@@ -126,14 +162,27 @@ impl Store {
     }
 }
 
-fn readable(found: &[Found]) -> Vec<FeatureDefinition> {
-    found.iter().filter_map(|(_, definition)| definition.as_ref().ok().cloned()).collect()
+/// A graph with what was found, as far as it fits; the others get the reason why not. What was asked for
+/// by its name must fit.
+fn with_fitting(graph: &Graph, found: &mut [Found]) -> Result<Graph> {
+    let readable = found.iter().filter_map(|one| one.definition.as_ref().ok().cloned()).collect();
+    let (graph, left_out) = graph.with_fitting(readable);
+    for (key, error) in left_out {
+        for one in found.iter_mut().filter(|one| one.pushed.key == key) {
+            one.definition = Err(error.clone());
+        }
+    }
+    let mut broken = found.iter().filter(|one| one.wanted == Wanted::ByName);
+    match broken.find_map(|one| one.definition.as_ref().err()) {
+        Some(error) => Err(error.clone()),
+        None => Ok(graph),
+    }
 }
 
 fn report(found: &[Found], versions: &mut Versions<'_>) -> Result<RecordBatch> {
     let mut feature_versions = Vec::new();
     let mut problems = Vec::new();
-    for (pushed, definition) in found {
+    for Found { pushed, definition, .. } in found {
         let version = match definition {
             Ok(_) => versions.feature_version(&pushed.key),
             Err(error) => Err(error.clone()),
@@ -142,9 +191,9 @@ fn report(found: &[Found], versions: &mut Versions<'_>) -> Result<RecordBatch> {
         feature_versions.push(version.ok());
     }
     let text = |of: &dyn Fn(&Pushed) -> Option<String>| -> ArrayRef {
-        Arc::new(found.iter().map(|(pushed, _)| of(pushed)).collect::<LargeStringArray>())
+        Arc::new(found.iter().map(|one| of(&one.pushed)).collect::<LargeStringArray>())
     };
-    let times = found.iter().map(|(pushed, _)| Some(pushed.recorded_at));
+    let times = found.iter().map(|one| Some(one.pushed.recorded_at));
     let times = times.collect::<TimestampMicrosecondArray>().with_timezone("UTC");
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("feature", text(&|pushed| Some(pushed.key.to_string()))),

@@ -36,8 +36,9 @@ struct Before {
     time: Option<i64>,
     /// The version that was pushed last for the project, and when.
     latest: Option<(i64, String)>,
-    /// Of the features in the version to be pushed, the newest definition versions.
-    present: HashMap<FeatureKey, (i64, String)>,
+    /// When the newest definition of each feature was pushed, by whomever, and which it is if it is of the
+    /// version to be pushed.
+    in_force: HashMap<FeatureKey, (i64, Option<String>)>,
 }
 
 /// A feature to be pushed.
@@ -69,12 +70,12 @@ impl Store {
         let tags = tags_with_version(tags)?;
         let (graph, hash, table) = call
             .run(Box::pin(async {
-                self.refresh_externals().await?;
+                let graph = self.refresh_externals().await?;
                 let table = self.database().open(pushed::TABLE).await?;
                 if let Some(table) = &table {
                     self.database().check_appendable(table)?;
                 }
-                Ok((self.graph(), self.hash_for_write(None).await?, table))
+                Ok((graph, self.hash_for_write(None).await?, table))
             }))
             .await?;
         let project = self.pushed_project(&graph, project)?;
@@ -92,8 +93,8 @@ impl Store {
                 continue;
             }
             let versions = versions.of(key)?;
-            let present = before.present.get(key).map(|(_, version)| version);
-            let new = !again || present != Some(&versions.definition_version);
+            let in_force = before.in_force.get(key).and_then(|(_, version)| version.as_ref());
+            let new = !again || in_force != Some(&versions.definition_version);
             items.push(Item { definition, versions, new });
         }
         if items.iter().any(|item| item.new) {
@@ -181,18 +182,16 @@ impl Before {
         let mut before = Before::default();
         each_row(table, &columns, |row| {
             before.time = before.time.max(Some(row.recorded_at));
-            let Some(version) = row.project_version().filter(|_| row.project() == Some(project)) else {
-                return;
-            };
             let is_newer = |known: i64| row.recorded_at >= known;
-            if before.latest.as_ref().is_none_or(|(known, _)| is_newer(*known)) {
+            let version = row.project_version().filter(|_| row.project() == Some(project));
+            if let Some(version) = version
+                && before.latest.as_ref().is_none_or(|(known, _)| is_newer(*known))
+            {
                 before.latest = Some((row.recorded_at, version.to_owned()));
             }
-            let Some(definition) = row.definition_version().filter(|_| version == project_version) else {
-                return;
-            };
-            if before.present.get(&row.key).is_none_or(|(known, _)| is_newer(*known)) {
-                before.present.insert(row.key.clone(), (row.recorded_at, definition.to_owned()));
+            if before.in_force.get(&row.key).is_none_or(|(known, _)| is_newer(*known)) {
+                let definition = row.definition_version().filter(|_| version == Some(project_version));
+                before.in_force.insert(row.key.clone(), (row.recorded_at, definition.map(str::to_owned)));
             }
         })
         .await?;

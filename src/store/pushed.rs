@@ -62,6 +62,8 @@ pub struct Pushed {
     pub recorded_at: i64,
     /// What messages call the store that has it.
     pub store: String,
+    /// Whether a store that would have been asked before could not be.
+    pub behind: bool,
     spec: String,
     schema: Option<String>,
     class_path: Option<String>,
@@ -113,7 +115,7 @@ impl<'b> Row<'b> {
         text(&self.batch.definition_version, self.index)
     }
 
-    pub fn pushed(&self, store: &Store) -> Pushed {
+    fn pushed(&self, store: &Store, behind: bool) -> Pushed {
         let owned = |column| text(column, self.index).map(str::to_owned);
         Pushed {
             key: self.key.clone(),
@@ -122,6 +124,7 @@ impl<'b> Row<'b> {
             project_version: owned(&self.batch.project_version),
             recorded_at: self.recorded_at,
             store: store.display(),
+            behind,
             spec: owned(&self.batch.spec).unwrap_or_default(),
             schema: owned(&self.batch.schema),
             class_path: owned(&self.batch.class_path),
@@ -224,16 +227,23 @@ struct Source {
     table: Table,
     /// Whether it is passed over if it cannot be read.
     pass_over: bool,
+    /// Whether a store before it was passed over.
+    behind: bool,
 }
 
 /// The stores of a chain that have definitions, in the order in which they are asked.
-pub struct Sources(Vec<Source>);
+#[derive(Default)]
+pub struct Sources {
+    stores: Vec<Source>,
+    /// Whether a store could not be opened.
+    passed_over: bool,
+}
 
 impl Sources {
     /// Opens the tables of definitions of a store and those below it, depth first. A store that says
     /// `fallback.missing=table` and has one asks no further.
     pub async fn of(store: &Store) -> Result<Sources> {
-        let mut sources = Sources(Vec::new());
+        let mut sources = Sources::default();
         let mut seen = Vec::new();
         sources.visit(store, store.chain().pass_over, &mut seen).await?;
         Ok(sources)
@@ -253,13 +263,17 @@ impl Sources {
             let chain = store.chain();
             match store.database().open(TABLE).await {
                 Ok(Some(table)) => {
-                    self.0.push(Source { store: store.clone(), table, pass_over });
+                    let behind = self.passed_over;
+                    self.stores.push(Source { store: store.clone(), table, pass_over, behind });
                     if chain.missing == Missing::Table {
                         return Ok(());
                     }
                 }
                 Ok(None) => {}
-                Err(error) if pass_over && is_unavailable(&error) => passed_over(&store.display(), &error),
+                Err(error) if pass_over && is_unavailable(&error) => {
+                    passed_over(&store.display(), &error);
+                    self.passed_over = true;
+                }
                 Err(error) => return Err(store.located(error)),
             }
             for fallback in &chain.fallbacks {
@@ -267,6 +281,7 @@ impl Sources {
                     Ok(below) => self.visit(below, chain.pass_over, seen).await?,
                     Err(error) if chain.pass_over && is_unavailable(&error) => {
                         passed_over(&fallback.display(), &error);
+                        self.passed_over = true;
                     }
                     Err(error) => return Err(error),
                 }
@@ -279,26 +294,30 @@ impl Sources {
     /// Of each feature the definition that `prefers` likes best among those of the first store that has
     /// any which it likes at all.
     async fn choose(&self, prefers: impl Fn(&Row<'_>, Option<&Pushed>) -> bool) -> Result<Definitions> {
-        let mut chosen = Definitions::default();
-        for Source { store, table, pass_over } in &self.0 {
+        let mut chosen = Definitions { passed_over: self.passed_over, ..Definitions::default() };
+        let mut unread = false;
+        for Source { store, table, pass_over, behind } in &self.stores {
+            let behind = *behind || unread;
             let mut own: BTreeMap<FeatureKey, Pushed> = BTreeMap::new();
             let read = each_row(table, DEFINITION, |row| {
                 if prefers(row, own.get(&row.key)) {
-                    own.insert(row.key.clone(), row.pushed(store));
+                    own.insert(row.key.clone(), row.pushed(store, behind));
                 }
             });
             match read.await {
                 Ok(()) => {}
                 Err(error) if *pass_over && is_unavailable(&error) => {
                     passed_over(&store.display(), &error);
+                    unread = true;
                     continue;
                 }
                 Err(error) => return Err(store.located(error)),
             }
             for (key, pushed) in own {
-                chosen.0.entry(key).or_insert(pushed);
+                chosen.found.entry(key).or_insert(pushed);
             }
         }
+        chosen.passed_over |= unread;
         Ok(chosen)
     }
 
@@ -320,6 +339,21 @@ impl Sources {
         .await
     }
 
+    /// The definitions of the newest version of a project, from the first store that has any of its.
+    pub async fn of_project(&self, project: &str) -> Result<Definitions> {
+        let of_project = self.choose(|row, known| {
+            row.project() == Some(project) && known.is_none_or(|known| row.recorded_at >= known.recorded_at)
+        });
+        let mut found = of_project.await?;
+        self.keep_first(&mut found);
+        let newest = found.iter().max_by_key(|pushed| pushed.recorded_at);
+        match newest.and_then(|newest| newest.project_version.clone()) {
+            Some(version) => self.of_version(Some(project), &version).await,
+            // Rows that do not say of which version they are.
+            None => Ok(found),
+        }
+    }
+
     /// The definitions of one version of a project, from the first store that has it.
     pub async fn of_version(&self, project: Option<&str>, version: &str) -> Result<Definitions> {
         let found = self.choose(|row, known| {
@@ -328,12 +362,17 @@ impl Sources {
                 && known.is_none_or(|known| row.recorded_at >= known.recorded_at)
         });
         let mut found = found.await?;
-        let holders: BTreeSet<String> = found.iter().map(|pushed| pushed.store.clone()).collect();
-        let mut stores = self.0.iter().map(|source| source.store.display());
-        if let Some(first) = stores.find(|store| holders.contains(store)) {
-            found.0.retain(|_, pushed| pushed.store == first);
-        }
+        self.keep_first(&mut found);
         Ok(found)
+    }
+
+    /// Keeps the definitions of the first store that has any of them.
+    fn keep_first(&self, found: &mut Definitions) {
+        let holders: BTreeSet<String> = found.iter().map(|pushed| pushed.store.clone()).collect();
+        let mut stores = self.stores.iter().map(|source| source.store.display());
+        if let Some(first) = stores.find(|store| holders.contains(store)) {
+            found.found.retain(|_, pushed| pushed.store == first);
+        }
     }
 }
 
@@ -345,15 +384,24 @@ fn passed_over(store: &str, error: &Error) {
 
 /// Definitions that were pushed, at most one of each feature.
 #[derive(Default)]
-pub struct Definitions(BTreeMap<FeatureKey, Pushed>);
+pub struct Definitions {
+    found: BTreeMap<FeatureKey, Pushed>,
+    /// Whether a store could not be asked.
+    passed_over: bool,
+}
 
 impl Definitions {
     pub fn get(&self, feature: &FeatureKey) -> Option<&Pushed> {
-        self.0.get(feature)
+        self.found.get(feature)
+    }
+
+    /// Whether no store that could not be asked might have said otherwise of a feature.
+    pub fn is_final(&self, feature: &FeatureKey) -> bool {
+        self.get(feature).map_or(!self.passed_over, |pushed| !pushed.behind)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Pushed> {
-        self.0.values()
+        self.found.values()
     }
 
     /// Those of `wanted`, with all that they depend on and `known` does not define. The errors are

@@ -64,7 +64,9 @@ impl Store {
 
     async fn read_key(&self, key: &FeatureKey, request: &ReadRequest) -> Result<RowStream> {
         self.check_open()?;
-        Box::pin(self.refresh_externals()).await?;
+        if !key.is_system() {
+            Box::pin(self.refresh_externals()).await?;
+        }
         let ask = self.ask(key, request)?;
         let Answer { shares, schemas, visits } = self.answer(&ask).await?;
         let all = match schemas.as_slice() {

@@ -83,7 +83,21 @@ impl Store {
         let key = self.writable_feature(feature)?;
         let located = |error: Error| self.located(error).with("feature", &key);
         options.check_scope("write").map_err(located)?;
-        call.run(self.start(&key, schema, options)).await.map_err(located)
+        let graph = call.run(Box::pin(self.refresh_externals())).await.map_err(located)?;
+        self.writer_in(&graph, &key, schema, options, call).await
+    }
+
+    /// Starts a write to a feature of `graph`, whose external features are as they were pushed.
+    pub(super) async fn writer_in(
+        &self,
+        graph: &Graph,
+        key: &FeatureKey,
+        schema: SchemaRef,
+        options: &Options,
+        call: &Call,
+    ) -> Result<Writer> {
+        let started = call.run(self.start(graph, key, schema, options)).await;
+        started.map_err(|error| self.located(error).with("feature", key))
     }
 
     /// The key of a feature that may be written in this store.
@@ -100,13 +114,18 @@ impl Store {
         Ok(key)
     }
 
-    async fn start(&self, key: &FeatureKey, schema: SchemaRef, options: &Options) -> Result<Writer> {
+    async fn start(
+        &self,
+        graph: &Graph,
+        key: &FeatureKey,
+        schema: SchemaRef,
+        options: &Options,
+    ) -> Result<Writer> {
         let repeats = match options.get(WRITE_DUPLICATES)? {
             Some("last") => OnRepeat::KeepLast,
             _ => OnRepeat::Refuse,
         };
-        Box::pin(self.refresh_externals()).await?;
-        let (incoming, hash) = self.plan(&self.graph(), key, &schema, options).await?;
+        let (incoming, hash) = self.plan(graph, key, &schema, options).await?;
         Ok(self.begin(key, incoming, schema, hash, repeats))
     }
 

@@ -51,14 +51,18 @@ impl Store {
         let keys =
             features.iter().map(|(feature, _)| FeatureKey::parse(feature)).collect::<Result<Vec<_>>>()?;
         check_distinct(&keys).map_err(|error| self.located(error))?;
-        call.run(Box::pin(self.refresh_externals())).await.map_err(|error| self.located(error))?;
-        let graph = self.graph();
+        let graph = call.run(Box::pin(self.refresh_externals())).await;
+        let graph = graph.map_err(|error| self.located(error))?;
         let quietly = call.quietly();
         let mut writers = Writers { store: self.clone(), parts: Vec::with_capacity(keys.len()), pushed: 0 };
         for key in graph.parents_first(&keys) {
             let given = keys.iter().zip(features).find(|(given, _)| *given == key);
             let Some((_, (feature, schema))) = given else { continue };
-            match Box::pin(self.writer(feature, schema.clone(), options, &quietly)).await {
+            let writer = match self.writable_feature(feature) {
+                Ok(key) => Box::pin(self.writer_in(&graph, &key, schema.clone(), options, &quietly)).await,
+                Err(error) => Err(error),
+            };
+            match writer {
                 Ok(writer) => {
                     writers.parts.push(Part { feature: key.clone(), rows: Rows::Coming(writer) });
                 }

@@ -34,7 +34,7 @@ static void answers(void) {
     GIVES(METAXY_OK, metaxy_graph_difference(before, before, &stream, &error));
     CHECK(count_rows(&stream) == 0);
     GIVES(METAXY_OK, metaxy_graph_render(after, NULL, "mermaid", &text, &error));
-    CHECK(contains(text, "f_a --> f_b"));
+    CHECK(contains(text, "n0 --> n1"));
     GIVES(METAXY_OK, metaxy_graph_render(after, before, "dot", &text, &error));
     CHECK(contains(text, "(changed, stale)"));
     GIVES(METAXY_OK, metaxy_graph_json(after, &text, &error));

@@ -392,7 +392,7 @@ fn a_feature_whose_upstream_nobody_pushed_is_loaded_with_its_problem() {
 }
 
 #[test]
-fn definitions_of_two_stores_that_make_a_cycle_are_refused() {
+fn definitions_of_two_stores_that_make_a_cycle_are_not_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let (one, two) = (directory.path().join("one"), directory.path().join("two"));
     for (path, project, own, other) in [(&one, "p", "a", "b"), (&two, "q", "b", "a")] {
@@ -408,10 +408,162 @@ fn definitions_of_two_stores_that_make_a_cycle_are_refused() {
         Store::open_below(two.to_str().unwrap(), Vec::new(), &options(&[]), &Call::default()).unwrap();
     let chain = Store::open_chain(one.to_str().unwrap(), vec![below.into()], &options(&[]), &Call::default())
         .unwrap();
-    let error = failure(load(&chain, &Pushes::default()));
+    let error = failure(load(&chain, &Pushes { features: vec!["a".into()], ..Pushes::default() }));
     assert_eq!(error.status(), Status::InvalidArgument);
     assert!(error.message().contains("a -> b -> a is a cycle"), "{error}");
     assert!(features(&chain).is_empty(), "all of them are defined, or none");
+    let loaded = rows(&[load(&chain, &Pushes::default()).unwrap()]);
+    assert!(of(&loaded, "a")["problem"].as_str().unwrap().contains("a -> b -> a is a cycle"));
+    assert_eq!(features(&chain).len(), 1);
+}
+
+const AUDIO: &str = r#"{"key": "video", "id_columns": ["id"], "fields": ["audio", "frames"]}"#;
+const FRAMES: &str = r#"{"key": "video", "id_columns": ["id"], "fields": ["frames"]}"#;
+const OLD: &str = r#"{"key": "old", "id_columns": ["id"], "deps": ["video"],
+    "fields": [{"key": "x", "deps": [{"feature": "video", "fields": ["audio"]}]}]}"#;
+
+fn external(spec: &str) -> String {
+    format!(r#"{{"feature_spec": {spec}, "project": "theirs", "external": true}}"#)
+}
+
+#[test]
+fn an_external_that_does_not_fit_disturbs_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let theirs = in_project(directory.path(), "theirs");
+    theirs.define(FRAMES).unwrap();
+    push(&theirs, None).unwrap();
+    let ours = in_project(directory.path(), "ours");
+    ours.define(&format!("[{}, {OLD}, {}]", external(AUDIO), root("mine", &["x"]))).unwrap();
+    let listener = listen(Level::Warn, "does not fit what is defined");
+    assert_eq!(pushed_rows(&ours).len(), 1);
+    assert!(listener.heard().is_empty(), "a table of Metaxy needs no definitions");
+    write(&ours, "mine", &[samples(&["a"])], &[]).unwrap();
+    let heard = listener.heard();
+    assert!(heard.len() == 1 && heard[0].contains("`old`") && heard[0].contains("video"), "{heard:?}");
+    assert_eq!(read(&ours, "mine", &ReadRequest::default()).unwrap()[0].num_rows(), 1);
+    push(&ours, None).unwrap();
+    assert!(listener.heard().is_empty(), "it is looked for once");
+}
+
+#[test]
+fn an_external_that_is_defined_again_gives_way_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let theirs = in_project(directory.path(), "theirs");
+    theirs.define(VIDEO).unwrap();
+    push(&theirs, None).unwrap();
+    let ours = in_project(directory.path(), "ours");
+    let placeholder = external(&VIDEO.replace('1', "old"));
+    ours.define(&format!("[{placeholder}, {CROP}]")).unwrap();
+    write(&ours, "crop", &[samples(&["a"])], &[]).unwrap();
+    let written = version(&ours, "crop");
+    // What was found counts, not what has been pushed since.
+    theirs.define(&VIDEO.replace('1', "3")).unwrap();
+    push(&theirs, None).unwrap();
+    ours.define(&placeholder).unwrap();
+    assert_ne!(version(&ours, "crop"), written);
+    write(&ours, "crop", &[samples(&["b"])], &[]).unwrap();
+    assert_eq!(version(&ours, "crop"), written);
+    let stored = column(&read(&ours, "crop", &ReadRequest::default()).unwrap(), "metaxy_feature_version");
+    assert_eq!(stored, [written.clone(), written]);
+    // One's own definition stays.
+    ours.define(&format!(r#"{{"feature_spec": {VIDEO}, "project": "ours"}}"#)).unwrap();
+    push(&ours, None).unwrap();
+    assert_eq!(of(&features(&ours), "video")["external"], false);
+}
+
+#[test]
+fn a_store_that_was_passed_over_is_asked_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (prod_path, dev_path) = (directory.path().join("prod"), directory.path().join("dev"));
+    let theirs = in_project(&prod_path, "theirs");
+    theirs.define(VIDEO).unwrap();
+    push(&theirs, None).unwrap();
+    let below = Store::open_below(
+        prod_path.to_str().unwrap(),
+        Vec::new(),
+        &options(&[("name", "prod"), ("mode", "read")]),
+        &Call::default(),
+    );
+    let ours = Store::open_chain(
+        dev_path.to_str().unwrap(),
+        vec![below.unwrap().into()],
+        &options(&[("project", "ours"), ("fallback.on_unavailable", "next"), HASHING[0], HASHING[1]]),
+        &Call::default(),
+    )
+    .unwrap();
+    ours.define(&format!("[{}, {CROP}]", external(&VIDEO.replace('1', "old")))).unwrap();
+    let placeholder = version(&ours, "crop");
+    // A version file that is none.
+    let versions = prod_path.join("metaxy_system__feature_versions.lance/_versions");
+    let away = prod_path.join("away");
+    std::fs::rename(&versions, &away).unwrap();
+    std::fs::write(&versions, "").unwrap();
+    let listener = listen(Level::Warn, "");
+    // Nobody has written rows of it: what matters is who was asked for definitions.
+    assert_eq!(failure(read(&ours, "crop", &ReadRequest::default())).status(), Status::NotFound);
+    let heard = listener.heard();
+    assert!(heard.iter().any(|said| said.contains("cannot be asked for definitions")), "{heard:?}");
+    assert!(!heard.iter().any(|said| said.contains("was not pushed")), "{heard:?}");
+    assert_eq!(version(&ours, "crop"), placeholder);
+    std::fs::remove_file(&versions).unwrap();
+    std::fs::rename(&away, &versions).unwrap();
+    assert_eq!(failure(read(&ours, "crop", &ReadRequest::default())).status(), Status::NotFound);
+    assert_ne!(version(&ours, "crop"), placeholder);
+}
+
+#[test]
+fn a_broken_feature_is_left_out_of_what_is_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_project(directory.path(), "p");
+    store.define(&format!("[{AUDIO}, {OLD}]")).unwrap();
+    push(&store, None).unwrap();
+    let store = in_project(directory.path(), "p");
+    store.define(FRAMES).unwrap();
+    push(&store, None).unwrap();
+
+    let worker = open(directory.path(), &[]);
+    let loaded = rows(&[load(&worker, &Pushes::default()).unwrap()]);
+    assert!(of(&loaded, "old")["problem"].as_str().unwrap().contains("`old`"), "{loaded:?}");
+    assert_eq!(of(&loaded, "video")["problem"], Value::Null);
+    assert_eq!(features(&worker).len(), 1);
+    let pushed = worker.runtime().block_on(worker.pushed(&Pushes::default(), &Call::default())).unwrap();
+    assert_eq!(pushed.features().unwrap().num_rows(), 1);
+    let by_name = Pushes { features: vec!["old".into()], ..Pushes::default() };
+    assert_eq!(failure(load(&worker, &by_name)).detail("feature"), Some("old"));
+    assert_eq!(load(&worker, &by_project("p")).unwrap().num_rows(), 1, "it was given up");
+}
+
+#[test]
+fn a_definition_that_contradicts_ones_own_is_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_project(directory.path(), "p");
+    store.define(&format!("[{FRAMES}, {}]", root("other", &["x"]))).unwrap();
+    push(&store, None).unwrap();
+    let worker = open(directory.path(), &[]);
+    worker.define(OLD).unwrap();
+    let loaded = rows(&[load(&worker, &by_project("p")).unwrap()]);
+    assert!(of(&loaded, "video")["problem"].as_str().unwrap().contains("`old`"), "{loaded:?}");
+    assert_eq!(of(&loaded, "other")["problem"], Value::Null);
+    assert!(load(&worker, &Pushes { features: vec!["video".into()], ..Pushes::default() }).is_err());
+}
+
+#[test]
+fn what_another_project_has_pushed_since_is_pushed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, two) = (in_project(directory.path(), "one"), in_project(directory.path(), "two"));
+    one.define(&format!("[{VIDEO}, {CROP}]")).unwrap();
+    two.define(&VIDEO.replace('1', "2")).unwrap();
+    push(&one, None).unwrap();
+    push(&two, None).unwrap();
+    let again = rows(&[push(&one, None).unwrap()]);
+    assert_eq!(
+        (&of(&again, "video")["pushed"], &of(&again, "crop")["pushed"]),
+        (&json!(true), &json!(false))
+    );
+    let worker = open(directory.path(), &[]);
+    load(&worker, &Pushes::default()).unwrap();
+    assert_eq!(version(&worker, "video"), version(&one, "video"));
+    assert!(rows(&[push(&one, None).unwrap()]).iter().all(|row| row["pushed"] == json!(false)));
 }
 
 #[test]
@@ -467,7 +619,7 @@ fn a_graph_tells_its_features_and_dependencies() {
 
     let again = Snapshot::from_json(&snapshot.to_json(), &options(&[HASHING[1]])).unwrap();
     assert_eq!(rows(&[again.features().unwrap()]), rows(&[batch]));
-    assert!(snapshot.render("mermaid", None).unwrap().contains("f_video --> f_crop"));
+    assert!(snapshot.render("mermaid", None).unwrap().contains("n0 --> n1"));
     assert!(snapshot.render("dot", None).unwrap().contains(r#""gone" -> "report" [style=dashed"#));
     let error = failure(snapshot.render("svg", None));
     assert!(error.message().contains("mermaid or dot"), "{error}");
