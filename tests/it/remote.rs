@@ -846,3 +846,21 @@ fn a_server_that_sends_requests_on_is_refused() {
     assert_eq!((error.status(), error.detail("reason")), (Status::Unavailable, Some("address")), "{error}");
     assert!(!error.is_retryable() && error.message().contains("http://elsewhere.invalid"), "{error}");
 }
+
+#[test]
+fn the_first_answer_may_take_as_long_as_reaching_the_server() {
+    // Accepted by the system, and never answered.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/databases/prod", silent.local_addr().unwrap());
+    for key in [None, Some("sk_silent")] {
+        let mut pairs = vec![("mode", "read"), ("connect.timeout_ms", "500")];
+        pairs.extend(key.map(|key| ("api_key", key)));
+        let store = Store::open(&uri, &options(&pairs), &Call::default()).unwrap();
+        store.define(&root("s/rows", &["x"])).unwrap();
+        let started = Instant::now();
+        let error = failure(read(&store, "s/rows", &ReadRequest::default()));
+        assert_eq!((error.status(), error.detail("reason")), (Status::Timeout, Some("timeout")), "{error}");
+        assert!(error.is_retryable(), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    }
+}

@@ -63,7 +63,7 @@ impl Database {
     /// The names of all tables, sorted.
     pub async fn tables(&self) -> Result<Vec<String>> {
         let connection = self.connection().await?;
-        let listed = ask(|| connection.table_names().execute()).await;
+        let listed = self.first(ask(|| connection.table_names().execute())).await?;
         let mut names = listed.map_err(|cause| self.not_listed(cause))?;
         let _ = self.confirmed.set(());
         names.sort();
@@ -189,7 +189,7 @@ impl Database {
             return Ok(Some(handle.clone()));
         }
         let connection = self.connection().await?;
-        match ask(|| connection.open_table(table).execute()).await {
+        match self.first(ask(|| connection.open_table(table).execute())).await? {
             Ok(opened) => {
                 let _ = self.confirmed.set(());
                 let handle = opened.base_table().clone();
@@ -207,6 +207,22 @@ impl Database {
 
     fn forget(&self, table: &str) {
         self.handles().remove(table);
+    }
+
+    /// Waits for an answer: for the first one of the server only as long as it may take to reach it.
+    async fn first<T>(&self, answer: impl Future<Output = lancedb::Result<T>>) -> Result<lancedb::Result<T>> {
+        let patience = self.reach.patience().filter(|_| !self.confirmed.initialized());
+        let Some(patience) = patience else { return Ok(answer.await) };
+        tokio::time::timeout(patience, answer).await.map_err(|_| {
+            let message = format!(
+                "cannot reach {}: there was no answer within {} ms; check the address, or allow for more by the option \
+                 connect.timeout_ms",
+                self.display(),
+                patience.as_millis()
+            );
+            let error = Error::new(Status::Timeout, message).retryable(true);
+            error.with("store", self.display()).with("reason", "timeout")
+        })
     }
 
     /// Makes sure, once, that it is a server of tables that says that it has none by this name: whatever

@@ -128,6 +128,14 @@ fn authorities(path: &Path) -> Result<String> {
 }
 
 impl Reach {
+    /// How long the first answer may take.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        match (self.connect_timeout, self.read_timeout) {
+            (Some(connect), Some(read)) => Some(connect.min(read)),
+            (connect, read) => connect.or(read),
+        }
+    }
+
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -145,7 +153,7 @@ impl Reach {
         if let Some(time) = self.connect_timeout {
             client = client.connect_timeout(time);
         }
-        if let Some(time) = self.read_timeout {
+        if let Some(time) = self.patience() {
             client = client.read_timeout(time);
         }
         if let Some(file) = &self.ca_file {
