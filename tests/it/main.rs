@@ -23,6 +23,7 @@ mod readme;
 mod recover;
 mod refusals;
 mod remote;
+mod requests;
 mod servers;
 mod storage_docs;
 mod support;
