@@ -335,13 +335,32 @@ fn check_credentials_file(path: &str, option: &str, variable: &str) -> Result<()
         Ok(text) => text,
         Err(cause) => return unusable(format!("cannot be read: {cause}")),
     };
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) {
-        Ok(_) => Ok(()),
+    let account = match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) {
+        Ok(account) => account,
         // What serde says may quote the file.
         Err(cause) => {
-            unusable(format!("is not a JSON object (line {}, column {})", cause.line(), cause.column()))
+            return unusable(format!(
+                "is not a JSON object (line {}, column {})",
+                cause.line(),
+                cause.column()
+            ));
         }
+    };
+    // Where a file may be of other kinds of accounts, it says of which.
+    let of_service = !option.ends_with("application_credentials")
+        || account.get("type").is_some_and(|kind| kind == "service_account");
+    let needed: &[&str] = if of_service { &["client_email", "private_key"] } else { &["type"] };
+    if let Some(missing) = needed.iter().find(|name| !account.contains_key(**name)) {
+        return unusable(format!("has no {missing}; download the key of the account again"));
     }
+    let is_key = |key: &serde_json::Value| key.as_str().is_some_and(|key| key.contains("-----BEGIN"));
+    let unused = account.get("disable_oauth").is_some_and(|unused| unused == true);
+    if of_service && !unused && !account.get("private_key").is_some_and(is_key) {
+        return unusable(
+            "has a private_key that is not in PEM; download the key of the account again".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// Sets how long everything may take that neither the options nor the environment tell, so that every
@@ -531,6 +550,38 @@ mod tests {
         assert_eq!(error.status(), Status::InvalidArgument, "{error:?}");
         assert!(!format!("{error:?}").contains("S3CRET"), "{error:?}");
         error
+    }
+
+    #[test]
+    fn a_service_account_has_what_it_takes() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("key.json");
+        let path = file.to_str().unwrap();
+        let (account, any) = ("google_service_account", "google_application_credentials");
+        let whole = r#"{"type": "service_account", "client_email": "e", "private_key": "-----BEGIN S3CRET"}"#;
+        for (option, text, problem) in [
+            (account, "{}", Some("has no client_email")),
+            (account, r#"{"client_email": "e"}"#, Some("has no private_key")),
+            (account, r#"{"client_email": "e", "private_key": "S3CRET"}"#, Some("not in PEM")),
+            (account, r#"{"client_email": "", "private_key": "", "disable_oauth": true}"#, None),
+            (account, whole, None),
+            (any, "{}", Some("has no type")),
+            (any, r#"{"type": "service_account"}"#, Some("has no client_email")),
+            (any, r#"{"type": "authorized_user"}"#, None),
+            (any, whole, None),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let checked = check_credentials_file(path, option, "THE_VARIABLE");
+            let Some(problem) = problem else {
+                checked.unwrap();
+                continue;
+            };
+            let error = checked.unwrap_err();
+            for part in [problem, path, option, "THE_VARIABLE"] {
+                assert!(error.message().contains(part), "{part}: {error}");
+            }
+            assert!(!error.message().contains("S3CRET"), "{error}");
+        }
     }
 
     #[test]
