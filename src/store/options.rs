@@ -55,6 +55,8 @@ pub const TLS_CA_FILE: &str = "tls.ca_file";
 pub const CONNECT_TIMEOUT_MS: &str = "connect.timeout_ms";
 pub const READ_TIMEOUT_MS: &str = "read.timeout_ms";
 pub const WRITE_SINGLE_WRITER: &str = "write.single_writer";
+pub const MEMORY_BYTES: &str = "memory.bytes";
+pub const SPILL_DIRECTORY: &str = "spill.directory";
 pub const FALLBACK_MISSING: &str = "fallback.missing";
 pub const FALLBACK_ON_UNAVAILABLE: &str = "fallback.on_unavailable";
 /// The value that sets no bound, where an option says that it has one.
@@ -126,6 +128,22 @@ pub const KNOWN: &[Known] = &[
         scope: "open",
         default: "67108864",
         description: "the most that the metadata cache may hold, in bytes; stores with the same value share one",
+    },
+    Known {
+        key: MEMORY_BYTES,
+        kind: Kind::Integer,
+        scope: "open",
+        default: "1073741824",
+        description: "the most that resolving holds in memory at a time, in bytes, at least 16777216; what is more goes to \
+                      the spill directory",
+    },
+    Known {
+        key: SPILL_DIRECTORY,
+        kind: Kind::Text,
+        scope: "open",
+        default: "",
+        description: "where resolving puts what does not fit into memory; the system's directory for temporary files \
+                      when absent",
     },
     Known {
         key: DURABILITY,

@@ -4,6 +4,8 @@
 
 mod hash;
 mod provenance;
+mod shard;
 
 pub use hash::{HashAlgorithm, SampleHash};
 pub use provenance::{ByField, infer_algorithm, infer_truncation, sample_provenance};
+pub use shard::Shard;
