@@ -37,6 +37,15 @@ pub struct Ask {
     every_row: bool,
 }
 
+impl Ask {
+    /// The same, of rows that meet `filters` as well.
+    #[must_use]
+    pub fn and(mut self, filters: Vec<Filter>) -> Ask {
+        self.filters.extend(filters);
+        self
+    }
+}
+
 /// What a store of the chain had to say.
 #[derive(Clone, Debug)]
 pub struct Visit {

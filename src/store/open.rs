@@ -1,5 +1,6 @@
 //! Opening and closing a store, and what it is made of.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +11,8 @@ use super::define::Features;
 use super::external::Externals;
 use super::maintain::Upkeep;
 use super::options::{
-    CACHE_BYTES, COMPACT_AFTER_WRITES, DURABILITY, MATERIALIZATION_ID, MODE, NAME, Options, PROJECT,
+    CACHE_BYTES, COMPACT_AFTER_WRITES, DURABILITY, MATERIALIZATION_ID, MEMORY_BYTES, MODE, NAME, Options,
+    PROJECT, SPILL_DIRECTORY,
 };
 use super::runtime::Runtime;
 use super::settings::Settings;
@@ -18,6 +20,7 @@ use crate::backend::{Database, Durability, Location, Mode, mask};
 use crate::error::{Error, Result, Status};
 use crate::feature::{Graph, check_project_name};
 use crate::log::{self, Level};
+use crate::versioning::Memory;
 
 /// A metadata store: one database and the graph of the features that are known in it. Clones are
 /// the same store.
@@ -37,6 +40,7 @@ struct Inner {
     features: Features,
     externals: Externals,
     upkeep: Option<Upkeep>,
+    memory: Memory,
     closed: AtomicBool,
     database: Database,
     // Last, so that the threads outlive what runs on them.
@@ -104,6 +108,11 @@ impl Store {
             ))
             .with("option", COMPACT_AFTER_WRITES));
         }
+        let memory_bytes = options.integer(MEMORY_BYTES)?.unwrap_or_default();
+        let memory = Memory::new(
+            usize::try_from(memory_bytes).unwrap_or(usize::MAX),
+            options.get(SPILL_DIRECTORY)?.map(Path::new),
+        )?;
         let runtime = Runtime::acquire()?;
         // Last, because it makes the directory: an open that fails leaves nothing behind.
         let database = Database::new(location, &connect, &display, cache_bytes, mode, durability)?;
@@ -122,6 +131,7 @@ impl Store {
             externals: Externals::default(),
             chain,
             upkeep,
+            memory,
             closed: AtomicBool::new(false),
             database,
             display,
@@ -198,6 +208,11 @@ impl Store {
     /// Whether two handles are of one store.
     pub fn is(&self, other: &Store) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What resolving may hold in memory, all calls together.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.0.memory
     }
 
     pub(super) fn upkeep(&self) -> Option<Upkeep> {

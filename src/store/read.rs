@@ -119,6 +119,15 @@ pub struct RowStream {
 }
 
 impl RowStream {
+    pub(super) fn new(
+        schema: SchemaRef,
+        rows: BoxStream<'static, Result<RecordBatch>>,
+        visits: Vec<Visit>,
+        runtime: Runtime,
+    ) -> RowStream {
+        RowStream { schema, rows, visits, runtime }
+    }
+
     /// The columns of every batch, also when there is none.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()

@@ -1,13 +1,26 @@
 //! Resolving a feature: which of its samples are new, stale or orphaned.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, SchemaRef};
+use futures::TryStreamExt;
+use roaring::RoaringTreemap;
 
 use super::Store;
+use super::compare::{Conditions, Keying, StoredRows, check_types};
 use super::context::Call;
-use super::increment::Increment;
+use super::filter::Filter;
+use super::find::Visit;
+use super::increment::{Increment, Selected, Source, combination_schema};
+use super::read::ReadRequest;
+use super::samples_given::GivenSamples;
+use super::serving::Serving;
+use super::upstream::{Upstream, comparable};
+use super::workload::{Workload, spread};
 use crate::error::{Error, Result, Status};
-use crate::versioning::Shard;
+use crate::feature::{FeatureKey, Graph, Lineage, Plan};
+use crate::versioning::{Change, Comparison, Expected, Memory, SampleHash, Shard, Spool, Tally};
 
 /// What to resolve of a feature. By default: all of it.
 #[derive(Clone, Debug, Default)]
@@ -30,14 +43,18 @@ pub struct IncrementRequest {
 
 impl Store {
     /// Compares what the features that `feature` depends on say of its samples with what is stored of them.
+    ///
+    /// Which rows belong to which part is decided before this returns; the rows themselves are read when they are asked
+    /// for, from the tables as they are now, whatever is written meanwhile.
     pub async fn resolve_update(
         &self,
         feature: &str,
         request: &IncrementRequest,
         call: &Call,
     ) -> Result<Increment> {
-        let _ = (feature, request, call);
-        Err(Error::new(Status::Unsupported, "not yet"))
+        let key = FeatureKey::parse(feature)?;
+        let resolved = call.run(Box::pin(self.resolve(&key, request, call))).await;
+        resolved.map_err(|error| self.located(error).with("feature", &key))
     }
 
     /// As [`Store::resolve_update`], with samples that the caller has instead of those of other features: what a
@@ -49,22 +66,496 @@ impl Store {
         request: &IncrementRequest,
         call: &Call,
     ) -> Result<SampleResolver> {
-        let _ = (feature, schema, request, call);
-        Err(Error::new(Status::Unsupported, "not yet"))
+        let key = FeatureKey::parse(feature)?;
+        let resolver = call.run(Box::pin(self.sample_resolver(&key, schema, request, call))).await;
+        resolver.map_err(|error| self.located(error).with("feature", &key))
+    }
+
+    async fn resolve(&self, key: &FeatureKey, request: &IncrementRequest, call: &Call) -> Result<Increment> {
+        let (graph, hash) = self.resolvable(key).await?;
+        let plan = graph.plan(key)?;
+        if plan.upstreams.is_empty() {
+            return Err(Error::invalid(format!(
+                "{key} depends on no other feature, which could say what its samples are; give them yourself, with their \
+                 id columns and metaxy_provenance_by_field"
+            ))
+            .with("argument", "samples"));
+        }
+        let mut visits = Vec::new();
+        let workload = Arc::new(self.workload(&plan, request, hash, &mut visits).await?);
+        let own = Filters::of(key, request)?;
+        let stored = self.stored(key, request, &mut visits).await?;
+        let stored = stored.map(|serving| StoredRows {
+            serving,
+            conditions: Arc::new(Conditions {
+                targets: own.own.into_iter().chain(own.target).collect(),
+                orphans: own.global,
+                predicates: own.predicates,
+            }),
+        });
+        let memory = self.memory().clone();
+        let mut increment = Increment {
+            feature: key.clone(),
+            new: Selected::none(),
+            stale: Selected::none(),
+            orphaned: Arc::default(),
+            source: Source::Workload(workload.clone()),
+            stored: stored.as_ref().map(|stored| stored.serving.clone()),
+            progress: None,
+            visits,
+            batch_rows: request.batch_rows,
+            memory,
+            runtime: self.runtime().clone(),
+        };
+        let nothing_stored = stored.as_ref().is_none_or(|stored| stored.serving.rows() == 0);
+        if let ([only], true, None) = (workload.upstreams(), nothing_stored, request.shard) {
+            increment.new = Selected::All(only.rows());
+            increment.progress = (only.rows() > 0).then_some(0.0);
+            return Ok(increment);
+        }
+        compare(&plan, &workload, stored.filter(|_| !nothing_stored), request, &mut increment, call).await?;
+        Ok(increment)
+    }
+
+    async fn sample_resolver(
+        &self,
+        key: &FeatureKey,
+        schema: SchemaRef,
+        request: &IncrementRequest,
+        call: &Call,
+    ) -> Result<SampleResolver> {
+        let (graph, hash) = self.resolvable(key).await?;
+        let plan = graph.plan(key)?;
+        let own = Filters::of(key, request)?;
+        let everywhere: Vec<Filter> = own.own.into_iter().chain(own.global).chain(own.target).collect();
+        let given = GivenSamples::new(plan.feature, schema, everywhere.clone(), hash)?;
+        let mut visits = Vec::new();
+        let stored = self.stored(key, request, &mut visits).await?;
+        let stored = stored.filter(|serving| serving.rows() > 0).map(|serving| StoredRows {
+            serving,
+            conditions: Arc::new(Conditions {
+                targets: Vec::new(),
+                orphans: everywhere,
+                predicates: own.predicates,
+            }),
+        });
+        let columns = comparison_columns(&plan, |name| {
+            given
+                .schema()
+                .field_with_name(name)
+                .ok()
+                .map(|field| (name.to_owned(), field.data_type().clone()))
+        })?;
+        if let Some(stored) = &stored {
+            check_stored(key, &columns, &stored.serving, "the samples")?;
+        }
+        let sharded = plan.join_columns().len();
+        let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
+        let memory = self.memory().clone();
+        let mut comparison = Comparison::new(&memory, false);
+        if let Some(stored) = &stored {
+            add_stored(&mut comparison, stored, &keying, key, call).await?;
+        }
+        let spool = Spool::new(&memory, "samples", given.schema().clone());
+        let increment = Increment {
+            feature: key.clone(),
+            new: Selected::none(),
+            stale: Selected::none(),
+            orphaned: Arc::default(),
+            // Until there are any.
+            source: Source::Samples(Spool::new(&memory, "samples", given.schema().clone()).finish()?),
+            stored: stored.map(|stored| stored.serving),
+            progress: None,
+            visits,
+            batch_rows: request.batch_rows,
+            memory: memory.clone(),
+            runtime: self.runtime().clone(),
+        };
+        let sink = Sink::new(&memory, 1);
+        Ok(SampleResolver { store: self.clone(), given, keying, comparison, spool, sink, rows: 0, increment })
+    }
+
+    /// The graph in which `key` is resolved, and how its samples are hashed.
+    pub(super) async fn resolvable(&self, key: &FeatureKey) -> Result<(Arc<Graph>, SampleHash)> {
+        self.check_open()?;
+        if key.is_system() {
+            return Err(Error::new(
+                Status::Unsupported,
+                format!("{key} is a table of Metaxy's own, which has no samples to resolve"),
+            ));
+        }
+        let graph = Box::pin(self.refresh_externals()).await?;
+        graph.get(key)?;
+        let table = self.database().open(&key.table_name()).await?;
+        let hash = self.hash_for_read(table.as_ref()).await?;
+        Ok((graph, hash))
+    }
+
+    /// The dependencies of a feature, their current rows found.
+    pub(super) async fn workload(
+        &self,
+        plan: &Plan<'_>,
+        request: &IncrementRequest,
+        hash: SampleHash,
+        visits: &mut Vec<(FeatureKey, Vec<Visit>)>,
+    ) -> Result<Workload> {
+        let feature = &plan.feature.key;
+        for (name, text) in &request.filters {
+            let known = name == feature.as_str()
+                || plan.upstreams.iter().any(|upstream| upstream.spec.key.as_str() == name);
+            if !known {
+                return Err(Error::invalid(format!(
+                    "the filter `{text}` is for {name}, which is neither {feature} nor a dependency of it"
+                ))
+                .with("filter", text));
+            }
+        }
+        let expected = Expected::new(plan, hash)?;
+        let mut upstreams = Vec::with_capacity(plan.upstreams.len());
+        for (number, upstream) in plan.upstreams.iter().enumerate() {
+            let own = request.filters.iter().filter(|(name, _)| name == upstream.spec.key.as_str());
+            let filters: Vec<String> =
+                own.map(|(_, text)| text.clone()).chain(request.global_filters.iter().cloned()).collect();
+            let found = Upstream::find(self, plan, number, &filters, &expected, hash, visits);
+            upstreams.extend(Box::pin(found).await?.map(Arc::new));
+        }
+        if upstreams.is_empty() {
+            return Err(Error::new(
+                Status::NotFound,
+                format!(
+                    "none of the features on which {feature} depends has a table in the chain of {}; write one first",
+                    self.display()
+                ),
+            ));
+        }
+        Workload::new(plan, upstreams, expected)
+    }
+
+    /// The stored rows of the feature itself, which are never those of a fallback store.
+    async fn stored(
+        &self,
+        key: &FeatureKey,
+        request: &IncrementRequest,
+        visits: &mut Vec<(FeatureKey, Vec<Visit>)>,
+    ) -> Result<Option<Serving>> {
+        if request.skip_comparison {
+            return Ok(None);
+        }
+        let local = ReadRequest { local: true, ..ReadRequest::default() };
+        match Box::pin(Serving::find(self, key, &local, Vec::new())).await {
+            Ok(serving) => {
+                visits.push((key.clone(), serving.visits().to_vec()));
+                Ok(Some(serving))
+            }
+            Err(error) if error.status() == Status::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The filters of a request that are not those of dependencies.
+struct Filters {
+    own: Vec<Filter>,
+    global: Vec<Filter>,
+    target: Vec<Filter>,
+    predicates: Vec<Filter>,
+}
+
+impl Filters {
+    fn of(key: &FeatureKey, request: &IncrementRequest) -> Result<Filters> {
+        let parsed = |texts: &mut dyn Iterator<Item = &String>| {
+            texts.map(|text| Filter::parse(text)).collect::<Result<Vec<Filter>>>()
+        };
+        let own = request.filters.iter().filter(|(name, _)| name == key.as_str());
+        Ok(Filters {
+            own: parsed(&mut own.map(|(_, text)| text))?,
+            global: parsed(&mut request.global_filters.iter())?,
+            target: parsed(&mut request.target_filters.iter())?,
+            predicates: parsed(&mut request.staleness_predicates.iter())?,
+        })
+    }
+}
+
+/// The columns by which samples are compared, as [`Keying::new`] takes them: first those by which dependencies are joined,
+/// as in Metaxy. Where expected rows have all ids of the feature and none of them is a parent of many, these ids count:
+/// frames that are joined with what is known of their videos are compared frame by frame.
+fn comparison_columns(
+    plan: &Plan<'_>,
+    expected: impl Fn(&str) -> Option<(String, DataType)>,
+) -> Result<Vec<(String, String, DataType)>> {
+    let mut names: Vec<&str> = plan.join_columns();
+    let ids = &plan.feature.id_columns;
+    let expands =
+        plan.upstreams.iter().any(|upstream| matches!(upstream.dep.lineage, Lineage::Expansion { .. }));
+    let refines = names.iter().all(|name| ids.iter().any(|id| id == name));
+    if !expands && refines && ids.iter().all(|id| expected(id).is_some()) {
+        names.extend(ids.iter().map(String::as_str).filter(|id| !names.contains(id)).collect::<Vec<_>>());
+    }
+    let columns = names.into_iter().map(|name| {
+        let (column, data_type) = expected(name).ok_or_else(|| {
+            Error::new(
+                Status::SchemaMismatch,
+                format!("the samples have no column {name}, by which they are told apart; add it"),
+            )
+            .with("column", name)
+        })?;
+        Ok((column, name.to_owned(), comparable(&data_type)))
+    });
+    columns.collect()
+}
+
+/// Refuses stored rows whose ids are of other types than those that are expected.
+fn check_stored(
+    key: &FeatureKey,
+    columns: &[(String, String, DataType)],
+    stored: &Serving,
+    owner: &str,
+) -> Result<()> {
+    for (_, name, data_type) in columns {
+        if let Ok(field) = stored.schema().field_with_name(name) {
+            let stored = format!("the stored rows of {key}");
+            check_types((owner, data_type, name), (&stored, field.data_type(), name))?;
+        }
+    }
+    Ok(())
+}
+
+async fn add_stored(
+    comparison: &mut Comparison,
+    stored: &StoredRows,
+    keying: &Arc<Keying>,
+    key: &FeatureKey,
+    call: &Call,
+) -> Result<()> {
+    let columns = stored.columns(keying, key)?;
+    let rows = stored.serving.stream(&columns, Some(COMPARED_ROWS))?;
+    let (keying, conditions) = (keying.clone(), stored.conditions.clone());
+    let mut examined = spread(rows, move |batch| conditions.examine(&batch, &keying));
+    while let Some(rows) = examined.try_next().await? {
+        for row in rows {
+            comparison.add(row)?;
+        }
+        call.check()?;
+    }
+    Ok(())
+}
+
+/// Rows per batch of what is only compared.
+const COMPARED_ROWS: usize = 16 * 1024;
+
+/// Decides about every row that the dependencies make.
+async fn compare(
+    plan: &Plan<'_>,
+    workload: &Arc<Workload>,
+    stored: Option<StoredRows>,
+    request: &IncrementRequest,
+    increment: &mut Increment,
+    call: &Call,
+) -> Result<()> {
+    let key = &plan.feature.key;
+    let joined = plan.join_columns();
+    let columns = comparison_columns(plan, |name| match joined.iter().position(|other| *other == name) {
+        Some(position) => {
+            let data_type = workload.upstreams().first()?.keys().nth(position)?.1.clone();
+            Some((workload.key(position), data_type))
+        }
+        None => workload.column(name).map(|(column, data_type)| (column.to_owned(), data_type.clone())),
+    })?;
+    if let Some(stored) = &stored {
+        check_stored(key, &columns, &stored.serving, "what it is compared with")?;
+    }
+    let more: Vec<String> = columns.iter().skip(joined.len()).map(|(_, name, _)| name.clone()).collect();
+    let keying = Arc::new(Keying::new(columns, joined.len(), request.shard)?);
+    let memory = increment.memory.clone();
+    let unique = match workload.upstreams() {
+        [only] => !only.repeats(),
+        _ => false,
+    };
+    // Where nothing is stored nobody needs to know how often a key comes.
+    let mut comparison = Comparison::new(&memory, !unique && stored.is_some());
+    if let Some(stored) = &stored {
+        add_stored(&mut comparison, stored, &keying, key, call).await?;
+    }
+    let places = workload.places();
+    let rows = workload.comparable(&more, &memory).await?;
+    let mut examined = {
+        let (workload, keying, places) = (workload.clone(), keying.clone(), places.clone());
+        spread(rows, move |batch| keying.examine(&batch, workload.expected(), workload.inputs(), &places))
+    };
+    let mut sink = Sink::new(&memory, places.len());
+    let total = workload.upstreams().iter().map(|upstream| upstream.rows()).max();
+    let mut done = 0;
+    let mut origin = vec![0; places.len()];
+    while let Some(rows) = examined.try_next().await? {
+        for (row, (key, mark)) in rows.keys.iter().zip(&rows.marks).enumerate() {
+            for (place, places) in origin.iter_mut().zip(&rows.places) {
+                *place = if places.is_null(row) { NOWHERE } else { places.value(row) };
+            }
+            comparison.expect(*key, *mark, &origin, &mut |change, origin| sink.add(change, origin))?;
+        }
+        done += rows.keys.len() as u64;
+        call.progress(done, total);
+        call.check()?;
+    }
+    let mut orphaned = RoaringTreemap::new();
+    let tally = comparison.finish(&mut |change, origin| sink.add(change, origin), &mut |place| {
+        orphaned.insert(place);
+        Ok(())
+    })?;
+    increment.orphaned = Arc::new(orphaned);
+    (increment.new, increment.stale) = sink.finish()?;
+    increment.progress = match stored {
+        None => (done > 0).then_some(0.0),
+        Some(_) => progress(&tally),
+    };
+    Ok(())
+}
+
+/// The share of the keys that are not new, in percent; Metaxy's `calculate_input_progress`.
+fn progress(tally: &Tally) -> Option<f64> {
+    let (keys, new) = (tally.keys as f64, tally.new_keys as f64);
+    (tally.keys > 0).then(|| (keys - new) / keys * 100.0)
+}
+
+/// Stands for the place of a row that a dependency does not have.
+const NOWHERE: u64 = u64::MAX;
+
+/// Where rows go about which is decided.
+struct Sink {
+    new: Chosen,
+    stale: Chosen,
+}
+
+impl Sink {
+    fn new(memory: &Memory, dependencies: usize) -> Sink {
+        Sink { new: Chosen::new(memory, dependencies), stale: Chosen::new(memory, dependencies) }
+    }
+
+    fn add(&mut self, change: Change, origin: &[u64]) -> Result<()> {
+        match change {
+            Change::New => self.new.add(origin),
+            Change::Stale => self.stale.add(origin),
+        }
+    }
+
+    fn finish(self) -> Result<(Selected, Selected)> {
+        Ok((self.new.finish()?, self.stale.finish()?))
+    }
+}
+
+/// Rows of one part: where they come from.
+struct Chosen {
+    places: Vec<RoaringTreemap>,
+    /// Which rows of several dependencies belong together.
+    combinations: Option<Combinations>,
+}
+
+struct Combinations {
+    spool: Spool,
+    waiting: Vec<Vec<Option<u64>>>,
+}
+
+impl Chosen {
+    fn new(memory: &Memory, dependencies: usize) -> Chosen {
+        let combinations = (dependencies > 1).then(|| Combinations {
+            spool: Spool::new(memory, "combinations", combination_schema(dependencies)),
+            waiting: vec![Vec::new(); dependencies],
+        });
+        Chosen { places: vec![RoaringTreemap::new(); dependencies], combinations }
+    }
+
+    fn add(&mut self, origin: &[u64]) -> Result<()> {
+        for (places, place) in self.places.iter_mut().zip(origin) {
+            if *place != NOWHERE {
+                places.insert(*place);
+            }
+        }
+        match &mut self.combinations {
+            Some(combinations) => combinations.add(origin),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<Selected> {
+        let Some(mut combinations) = self.combinations else {
+            return Ok(Selected::Places(Arc::new(self.places.pop().unwrap_or_default())));
+        };
+        combinations.flush()?;
+        let places = self.places.into_iter().map(Arc::new).collect();
+        Ok(Selected::Combinations { rows: combinations.spool.finish()?, places })
+    }
+}
+
+impl Combinations {
+    fn add(&mut self, origin: &[u64]) -> Result<()> {
+        for (waiting, place) in self.waiting.iter_mut().zip(origin) {
+            waiting.push(Some(*place).filter(|place| *place != NOWHERE));
+        }
+        match self.waiting.first().map_or(0, Vec::len) >= COMPARED_ROWS {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let schema = combination_schema(self.waiting.len());
+        let columns = self
+            .waiting
+            .iter_mut()
+            .map(|waiting| Arc::new(UInt64Array::from(std::mem::take(waiting))) as ArrayRef);
+        let batch = RecordBatch::try_new(schema, columns.collect()).map_err(super::upstream::unfit)?;
+        if batch.num_rows() > 0 { self.spool.push(batch) } else { Ok(()) }
     }
 }
 
 /// Takes the samples of a feature, batch by batch.
-pub struct SampleResolver {}
+pub struct SampleResolver {
+    store: Store,
+    given: GivenSamples,
+    keying: Arc<Keying>,
+    comparison: Comparison,
+    spool: Spool,
+    sink: Sink,
+    rows: u64,
+    increment: Increment,
+}
 
 impl SampleResolver {
+    /// Compares the samples of a batch.
     pub async fn push(&mut self, batch: RecordBatch, call: &Call) -> Result<()> {
-        let _ = (batch, call);
-        Err(Error::new(Status::Unsupported, "not yet"))
+        call.check()?;
+        let pushed = self.compare(&batch);
+        pushed.map_err(|error| self.store.located(error).with("feature", &self.increment.feature))
     }
 
+    fn compare(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = self.given.complete(batch)?;
+        let (batch, keys, marks) = self.keying.examine_samples(&batch)?;
+        let first = self.rows;
+        self.rows += batch.num_rows() as u64;
+        for ((key, mark), number) in keys.into_iter().zip(marks).zip(first..) {
+            let sink = &mut self.sink;
+            self.comparison.expect(key, mark, &[number], &mut |change, origin| sink.add(change, origin))?;
+        }
+        self.spool.push(batch)
+    }
+
+    /// Ends the samples: what is stored and was not among them is orphaned.
     pub async fn finish(self, call: &Call) -> Result<Increment> {
-        let _ = call;
-        Err(Error::new(Status::Unsupported, "not yet"))
+        call.check()?;
+        let SampleResolver { store, comparison, spool, mut sink, mut increment, .. } = self;
+        let feature = increment.feature.clone();
+        let finish = || {
+            let mut orphaned = RoaringTreemap::new();
+            comparison.finish(&mut |change, origin| sink.add(change, origin), &mut |place| {
+                orphaned.insert(place);
+                Ok(())
+            })?;
+            increment.orphaned = Arc::new(orphaned);
+            (increment.new, increment.stale) = sink.finish()?;
+            increment.source = Source::Samples(spool.finish()?);
+            Ok(increment)
+        };
+        finish().map_err(|error: Error| store.located(error).with("feature", &feature))
     }
 }

@@ -15,7 +15,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{ArrowNativeType, DataType, Field, Fields};
 
-use super::hash::{HashAlgorithm, SampleHash};
+use super::hash::{HashAlgorithm, Hashes, SampleHash};
 use crate::error::{Error, Result, Status};
 use crate::feature::Truncation;
 use crate::feature::system_columns::{PROVENANCE, PROVENANCE_BY_FIELD};
@@ -108,6 +108,11 @@ impl ByField {
         self.members.get(position)?.value(row)
     }
 
+    /// The column of the member at `position` in [`ByField::names`]; null where the row is.
+    pub fn member(&self, position: usize) -> Option<ArrayRef> {
+        Some(Arc::new(self.members.get(position)?.to_large()))
+    }
+
     /// The type [`ByField::to_struct`] gives for these members.
     pub fn struct_type(members: &[String]) -> DataType {
         DataType::Struct(
@@ -175,31 +180,34 @@ impl ByField {
 }
 
 /// The version of each sample: its members in code point order, joined with `|`, hashed. A row
-/// with any null member has no version.
+/// with any null member has no version; without any members, all rows have that of nothing joined.
 pub fn sample_provenance(by_field: &ByField, hash: &SampleHash) -> LargeStringArray {
     let members: Vec<&Texts> =
         by_field.hashing_order().into_iter().map(|position| &by_field.members[position]).collect();
-    if let [member] = members[..] {
-        return hash.hash_all((0..by_field.len()).map(|row| member.value(row)));
-    }
-    let mut versions = hash.column_builder(by_field.len());
-    let mut joined = String::new();
+    let mut versions = Hashes::with_capacity(by_field.len(), *hash);
+    let mut joined = Vec::new();
     for row in 0..by_field.len() {
-        joined.clear();
-        let complete = !by_field.is_null(row)
-            && members.iter().enumerate().all(|(position, member)| {
-                if position > 0 {
-                    joined.push('|');
-                }
-                member.value(row).map(|value| joined.push_str(value)).is_some()
-            });
-        if complete {
-            hash.append_to(&mut versions, joined.as_bytes());
+        let values = members.iter().map(|member| member.value(row).map(str::as_bytes));
+        if !by_field.is_null(row) && join(values, &mut joined) {
+            versions.append(&hash.render(&joined));
         } else {
             versions.append_null();
         }
     }
     versions.finish()
+}
+
+/// Makes `joined` the values with `|` between them; false if one of them is null.
+pub(super) fn join<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, joined: &mut Vec<u8>) -> bool {
+    joined.clear();
+    for (position, value) in values.enumerate() {
+        let Some(value) = value else { return false };
+        if position > 0 {
+            joined.push(b'|');
+        }
+        joined.extend_from_slice(value);
+    }
+    true
 }
 
 /// Finds the algorithm that leads from a table's `metaxy_provenance_by_field` to its
@@ -217,13 +225,7 @@ pub fn infer_algorithm(
 ) -> Result<Option<HashAlgorithm>> {
     let names = ByField::member_names(by_field, PROVENANCE_BY_FIELD)?;
     let by_field = ByField::read(by_field, PROVENANCE_BY_FIELD, &names, Missing::Null)?;
-    let provenance = Texts::try_new(provenance).ok_or_else(|| {
-        Error::new(
-            Status::SchemaMismatch,
-            format!("column `{PROVENANCE}` must hold strings, not {}", provenance.data_type()),
-        )
-        .with("column", PROVENANCE)
-    })?;
+    let provenance = Texts::of_column(provenance, PROVENANCE)?;
     let order = by_field.hashing_order();
     let mut explained = [0; HashAlgorithm::ALL.len()];
     let mut rows = 0;
@@ -287,14 +289,14 @@ enum Missing {
 
 /// A column of strings in any of Arrow's three layouts.
 #[derive(Clone, Debug)]
-enum Texts {
+pub(super) enum Texts {
     Utf8(StringArray),
     Large(LargeStringArray),
     View(StringViewArray),
 }
 
 impl Texts {
-    fn try_new(array: &ArrayRef) -> Option<Self> {
+    pub(super) fn try_new(array: &ArrayRef) -> Option<Self> {
         match array.data_type() {
             DataType::Utf8 => array.as_string_opt().cloned().map(Texts::Utf8),
             DataType::LargeUtf8 => array.as_string_opt().cloned().map(Texts::Large),
@@ -305,6 +307,13 @@ impl Texts {
             DataType::Null => Some(Texts::Large(LargeStringArray::new_null(array.len()))),
             _ => None,
         }
+    }
+
+    /// The strings of the column of this name, which has to hold some.
+    pub(super) fn of_column(array: &ArrayRef, column: &str) -> Result<Self> {
+        Self::try_new(array).ok_or_else(|| {
+            mismatch(column, format!("column `{column}` must hold strings, not {}", array.data_type()))
+        })
     }
 
     fn decoded(array: &ArrayRef) -> Option<Self> {
@@ -334,7 +343,7 @@ impl Texts {
         }
     }
 
-    fn value(&self, row: usize) -> Option<&str> {
+    pub(super) fn value(&self, row: usize) -> Option<&str> {
         match self {
             Texts::Utf8(array) => array.is_valid(row).then(|| array.value(row)),
             Texts::Large(array) => array.is_valid(row).then(|| array.value(row)),
@@ -509,7 +518,7 @@ fn mismatch(column: &str, message: String) -> Error {
     Error::new(Status::SchemaMismatch, message).with("column", column)
 }
 
-fn internal(message: &str) -> Error {
+pub(super) fn internal(message: &str) -> Error {
     Error::new(Status::Internal, message)
 }
 

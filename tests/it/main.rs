@@ -24,6 +24,7 @@ mod recover;
 mod refusals;
 mod remote;
 mod requests;
+mod resolve;
 mod servers;
 mod storage_docs;
 mod support;

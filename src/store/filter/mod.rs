@@ -50,6 +50,13 @@ impl Filter {
         columns
     }
 
+    /// The same filter over rows whose columns are called otherwise: `rename` gives the name of each there.
+    #[must_use]
+    pub fn renamed(mut self, rename: &dyn Fn(&str) -> String) -> Filter {
+        self.condition.rename(rename);
+        self
+    }
+
     /// The filters that must all be met for this one to be met: the parts of an `AND`, which may be
     /// applied at different places.
     pub fn split(self) -> Vec<Filter> {
@@ -126,6 +133,21 @@ enum Condition {
 }
 
 impl Condition {
+    fn rename(&mut self, rename: &dyn Fn(&str) -> String) {
+        match self {
+            Condition::All(parts) | Condition::Any(parts) => {
+                parts.iter_mut().for_each(|part| part.rename(rename));
+            }
+            Condition::Not(condition) => condition.rename(rename),
+            Condition::Compare { left, right, .. } => {
+                left.rename(rename);
+                right.rename(rename);
+            }
+            Condition::In { column, .. } => *column = rename(column),
+            Condition::Bare(operand) => operand.rename(rename),
+        }
+    }
+
     fn has_column(&self) -> bool {
         let mut columns = BTreeSet::new();
         self.collect_columns(&mut columns);
@@ -156,6 +178,12 @@ struct Operand {
 }
 
 impl Operand {
+    fn rename(&mut self, rename: &dyn Fn(&str) -> String) {
+        if let Value::Column(name) = &mut self.value {
+            *name = rename(name);
+        }
+    }
+
     fn column(&self) -> Option<&str> {
         match &self.value {
             Value::Column(name) => Some(name),
