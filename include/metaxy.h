@@ -294,6 +294,16 @@ struct ArrowArrayStream {
 #define METAXY_KIND_GRAPH 10
 
 /**
+ * `MetaxyIncrementRequest`.
+ */
+#define METAXY_KIND_INCREMENT_REQUEST 11
+
+/**
+ * `MetaxyIncrement`.
+ */
+#define METAXY_KIND_INCREMENT 12
+
+/**
  * A buffer before a feature, for workers that make rows one by one.
  *
  * Rows wait in memory until enough of them do (`buffer.rows`, `buffer.bytes`) or one has waited long enough
@@ -344,6 +354,16 @@ typedef struct MetaxyError MetaxyError;
  * Features and how they depend on one another, as they are at one time; it never changes, and needs no store.
  */
 typedef struct MetaxyGraph MetaxyGraph;
+
+/**
+ * What there is to do for a feature, as it was when it was resolved; it never changes, and needs no store.
+ */
+typedef struct MetaxyIncrement MetaxyIncrement;
+
+/**
+ * What to resolve of a feature. A call copies what it needs; NULL stands for all samples and no filter.
+ */
+typedef struct MetaxyIncrementRequest MetaxyIncrementRequest;
 
 /**
  * A set of options. A call that takes one copies what it needs; NULL stands for an empty set.
@@ -1292,6 +1312,287 @@ MetaxyStatus metaxy_read_request_set_limit(MetaxyReadRequest *request,
  * @since 0.1.0
  */
 void metaxy_read_request_free(MetaxyReadRequest *request);
+
+/**
+ * Makes a request for all of a feature's increment.
+ *
+ * `request` receives a handle that the caller frees with `metaxy_increment_request_free`. Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_request_new(MetaxyIncrementRequest **request,
+                                          MetaxyError **error);
+
+/**
+ * Adds a condition on rows, such as `"frames > 10"`: on those of `feature`, which is the one that is resolved or one
+ * that it depends on, or, if `feature` is NULL, on those of each feature that it depends on, on its own stored ones, and
+ * on samples. Rows that fail a condition count as if they were not there.
+ *
+ * `feature` and `filter` are borrowed for the call and parsed when resolving. One thread at a time. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_request_add_filter(MetaxyIncrementRequest *request,
+                                                 const char *feature,
+                                                 const char *filter,
+                                                 MetaxyError **error);
+
+/**
+ * Adds a condition on the stored rows of the feature that is resolved: a sample whose row fails it is left alone, and is
+ * neither new, nor stale, nor orphaned.
+ *
+ * `filter` is borrowed for the call and parsed when resolving. One thread at a time. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_request_add_target_filter(MetaxyIncrementRequest *request,
+                                                        const char *filter,
+                                                        MetaxyError **error);
+
+/**
+ * Adds a condition on the stored rows of the feature that is resolved, such as `"model = 'v1'"`: a sample whose row meets
+ * one of those that were added is stale, even if its provenance is what it was.
+ *
+ * `predicate` is borrowed for the call and parsed when resolving. One thread at a time. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_request_add_staleness_predicate(MetaxyIncrementRequest *request,
+                                                              const char *predicate,
+                                                              MetaxyError **error);
+
+/**
+ * Whether everything is new, whatever is stored (1), or what is stored is compared (0, the default).
+ *
+ * One thread at a time. Fails with `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_request_set_skip_comparison(MetaxyIncrementRequest *request,
+                                                          int32_t skip,
+                                                          MetaxyError **error);
+
+/**
+ * Asks for one of `count` shares of the samples, counted from 0; 0 of 1, the default, is all of them.
+ *
+ * Workers that resolve the same feature with the same `count` and an `index` each divide its increment: every sample,
+ * be it new, stale or orphaned, is in the share of one of them, on every machine the same. With aggregation, so is every
+ * group. One thread at a time. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_request_set_shard(MetaxyIncrementRequest *request,
+                                                int32_t index,
+                                                int32_t count,
+                                                MetaxyError **error);
+
+/**
+ * The most rows that a batch of the streams may have; 0, the default, leaves it to the library.
+ *
+ * One thread at a time. Fails with `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_request_set_batch_rows(MetaxyIncrementRequest *request,
+                                                     size_t rows,
+                                                     MetaxyError **error);
+
+/**
+ * Frees a request; NULL and a handle already freed are ignored.
+ *
+ * `request` is consumed. Any thread.
+ *
+ * @since 0.1.0
+ */
+void metaxy_increment_request_free(MetaxyIncrementRequest *request);
+
+/**
+ * Resolves a feature: compares the samples that it should have with those that are stored of it. Nothing is written.
+ *
+ * The samples that it should have are the rows of the features that it depends on, joined by their id columns; the data
+ * versions of those rows and the definition of the feature give each sample its provenance. A sample is
+ *
+ * - *new* if nothing is stored of it: compute it and write it;
+ * - *stale* if it is stored with another provenance, because what it was computed from, or how, has changed: compute it
+ *   again and write it;
+ * - *orphaned* if it is stored, but what it was computed from is gone: delete it, or leave it.
+ *
+ * What is stored are the current rows of the feature's current version in the store itself; the features that it depends
+ * on are also read from its fallback stores. After a change of the definition that gives the feature another version, all
+ * its samples are therefore new. A feature without dependencies takes `samples` instead, with its id columns and
+ * `metaxy_provenance_by_field`; one with dependencies may take them in place of theirs.
+ *
+ * `samples` may be NULL; it is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are
+ * called on the calling thread only, those of its arrays on any. `feature`, `request` and `context` are borrowed for the
+ * call; the latter two may be NULL. `increment` receives a handle that the caller frees with `metaxy_increment_free`; it
+ * outlives the store. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, also for a feature without dependencies if
+ * `samples` is NULL, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`, `METAXY_UNSUPPORTED`,
+ * `METAXY_SCHEMA_MISMATCH`, `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`,
+ * `METAXY_TIMEOUT`, or as the stream failed if it is one of the library.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_resolve_update(const MetaxyStore *store,
+                                         const char *feature,
+                                         const MetaxyIncrementRequest *request,
+                                         struct ArrowArrayStream *samples,
+                                         const MetaxyContext *context,
+                                         MetaxyIncrement **increment,
+                                         MetaxyError **error);
+
+/**
+ * Tells how many samples are new, stale and orphaned: the number of rows of each part.
+ *
+ * `new_rows`, `stale_rows` and `orphaned_rows` each receive a number, and may be NULL. Any thread. Fails with
+ * `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_counts(const MetaxyIncrement *increment,
+                                     uint64_t *new_rows,
+                                     uint64_t *stale_rows,
+                                     uint64_t *orphaned_rows,
+                                     MetaxyError **error);
+
+/**
+ * Tells how much of the input is done: the share, from 0 to 100, of what the features that this one depends on give it
+ * that is not new.
+ *
+ * `percent` receives it; -1 where it is not known, because there is no input, or the caller gave the samples. Any thread.
+ * Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_input_progress(const MetaxyIncrement *increment,
+                                             double *percent,
+                                             MetaxyError **error);
+
+/**
+ * Tells which stores were asked for each feature that was read to resolve this one, itself included.
+ *
+ * `stores` receives a stream that the caller releases, of one batch with the column `feature` (large text) and then those
+ * of `metaxy_store_find`. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_served_by(const MetaxyIncrement *increment,
+                                        struct ArrowArrayStream *stores,
+                                        MetaxyError **error);
+
+/**
+ * Reads the samples that are new.
+ *
+ * Each row has the id columns of the feature, then the columns of the features that it depends on, as its definition
+ * selects and renames them, or those of the samples that were given, and then the versions that the sample has when it is
+ * written as it is: `metaxy_provenance_by_field` (struct of large texts, one for each field), `metaxy_provenance` (large
+ * text), `metaxy_data_version_by_field`, `metaxy_data_version` (likewise). With columns of the result added, the row is
+ * one to write to the feature. With aggregation there is a row for each that is aggregated, all rows of a group with the
+ * versions of the group; with expansion one for each that is to be expanded, whose versions all of what comes of it has.
+ *
+ * `context` is borrowed for the call and may be NULL. `rows` receives a stream that the caller releases, on any thread,
+ * also after the increment and the store are freed. Each of its `get_next` is one call under `context`, whose cancel
+ * switch it shares; `metaxy_error_from_stream` tells why one failed. The parts may be read in any order, each any number of
+ * times, by many threads at once, or not at all. Any thread. Fails with `METAXY_INVALID_ARGUMENT`,
+ * `METAXY_INVALID_HANDLE`, `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`,
+ * `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_read_new(const MetaxyIncrement *increment,
+                                       const MetaxyContext *context,
+                                       struct ArrowArrayStream *rows,
+                                       MetaxyError **error);
+
+/**
+ * Reads the samples that are stale, as they are to be now: with the columns of `metaxy_increment_read_new`.
+ *
+ * `context` and `rows` are as for `metaxy_increment_read_new`, and so are failures. Any thread.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_read_stale(const MetaxyIncrement *increment,
+                                         const MetaxyContext *context,
+                                         struct ArrowArrayStream *rows,
+                                         MetaxyError **error);
+
+/**
+ * Reads the samples that are orphaned, as they are stored: with all columns that the feature has in the store.
+ *
+ * `context` and `rows` are as for `metaxy_increment_read_new`, and so are failures. Any thread.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_increment_read_orphaned(const MetaxyIncrement *increment,
+                                            const MetaxyContext *context,
+                                            struct ArrowArrayStream *rows,
+                                            MetaxyError **error);
+
+/**
+ * Frees an increment; NULL and a handle already freed are ignored. Streams that it gave out go on.
+ *
+ * `increment` is consumed. Any thread.
+ *
+ * @since 0.1.0
+ */
+void metaxy_increment_free(MetaxyIncrement *increment);
+
+/**
+ * Computes the versions of a feature's samples from rows that the caller joined itself, where
+ * `metaxy_store_resolve_update` cannot join them. Nothing is read of the features that it depends on, and nothing is written.
+ *
+ * For each of these features the rows have its `metaxy_data_version_by_field` under that name with a suffix: two
+ * underscores and the key of the feature with `_` in place of `/`, as in `metaxy_data_version_by_field__video_raw`. In
+ * `completed` they have the same columns without those, and then `metaxy_provenance_by_field` (struct of large texts, one
+ * for each field), `metaxy_provenance` (large text), `metaxy_data_version_by_field`, `metaxy_data_version` (likewise).
+ *
+ * `rows` is moved in on every path, failures too: afterwards its `release` is NULL. `feature` and `context` are borrowed
+ * for the call; the latter may be NULL. `completed` receives a stream that the caller releases, on any thread, also after
+ * the store is freed. Each of its `get_next` pulls one batch of `rows`, on the thread that calls it, and is one call under
+ * `context`, whose cancel switch it shares; `metaxy_error_from_stream` tells why one failed. `rows` is released at its end,
+ * on a failure, or with `completed`. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, also for a feature without
+ * dependencies, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND`, `METAXY_UNSUPPORTED`,
+ * `METAXY_SCHEMA_MISMATCH` if `rows` lacks a column that is needed, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
+ * `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_compute_provenance(const MetaxyStore *store,
+                                             const char *feature,
+                                             struct ArrowArrayStream *rows,
+                                             const MetaxyContext *context,
+                                             struct ArrowArrayStream *completed,
+                                             MetaxyError **error);
+
+/**
+ * Gives the current rows of one version of a feature as rows of another version, so that what was computed under the
+ * first is not computed again where the change of the definition makes no difference to it. Nothing is written.
+ *
+ * The rows have the columns that they are stored with; their provenance is the one that they have under the definition
+ * of `to_version`, and so are their data versions, unless the caller had given those. Samples that are gone from the
+ * features that this one depends on are left out. Written to the feature, they are neither new nor stale.
+ *
+ * `feature`, `from_version`, `to_version` and `context` are borrowed for the call; the latter two may be NULL:
+ * `to_version` then is the current version, else it is that or one that was pushed. `rows` receives a stream that the
+ * caller releases, on any thread, also after the store is freed. Each of its `get_next` is one call under `context`, whose
+ * cancel switch it shares; `metaxy_error_from_stream` tells why one failed. Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`, also for a feature without dependencies, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`,
+ * `METAXY_NOT_FOUND` for a feature that is not defined or has no table, or a version that is not known,
+ * `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`,
+ * `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
+ *
+ * @since 0.1.0
+ */
+MetaxyStatus metaxy_store_rebase(const MetaxyStore *store,
+                                 const char *feature,
+                                 const char *from_version,
+                                 const char *to_version,
+                                 const MetaxyContext *context,
+                                 struct ArrowArrayStream *rows,
+                                 MetaxyError **error);
 
 /**
  * Begins to write rows with the columns of `schema` to a feature.

@@ -78,12 +78,21 @@ impl<T> Output<T> {
 /// # Safety
 /// `place` is NULL or can be written until the end of the call.
 pub unsafe fn output<T: Empty>(name: &'static str, place: *mut T) -> Result<Output<T>> {
+    // SAFETY: as promised by the caller.
+    unsafe { optional_output(place) }.ok_or_else(|| null(name))
+}
+
+/// As [`output`], for a result that the caller need not want.
+///
+/// # Safety
+/// As for [`output`].
+pub unsafe fn optional_output<T: Empty>(place: *mut T) -> Option<Output<T>> {
     if place.is_null() {
-        return Err(null(name));
+        return None;
     }
     // SAFETY: as promised by the caller.
     unsafe { place.write(T::empty()) };
-    Ok(Output(place))
+    Some(Output(place))
 }
 
 /// What a result is before the call has succeeded.
@@ -106,6 +115,12 @@ impl<T> Empty for *const T {
 impl Empty for u64 {
     fn empty() -> Self {
         0
+    }
+}
+
+impl Empty for f64 {
+    fn empty() -> Self {
+        0.0
     }
 }
 

@@ -15,8 +15,9 @@ use crate::error::{Error, Result, Status};
 use crate::ffi::argument::{self, Empty, c_string};
 use crate::ffi::guard;
 use crate::ffi::handle::{self, Kind, Opaque};
-use crate::store::RowStream;
+use crate::ffi::import::Incoming;
 use crate::store::context::Context;
+use crate::store::{Joined, RowStream};
 
 impl Opaque for FFI_ArrowArrayStream {
     type Value = Outgoing;
@@ -50,6 +51,12 @@ enum Source {
         context: Context,
     },
     Table(Option<RecordBatch>),
+    /// Rows of the host, each batch of which is completed when it is pulled.
+    Joined {
+        rows: Incoming,
+        joined: Joined,
+        context: Context,
+    },
     /// A failed stream is not pulled again: what it would give next is not what comes next.
     Failed(Error),
 }
@@ -62,6 +69,11 @@ pub fn rows(rows: RowStream, context: Context) -> Result<FFI_ArrowArrayStream> {
 /// A stream of one batch.
 pub fn table(batch: RecordBatch) -> Result<FFI_ArrowArrayStream> {
     outgoing(batch.schema(), None, Source::Table(Some(batch)))
+}
+
+/// A stream of `rows` with their versions. Each pull is one call under `context`, and pulls `rows` once.
+pub fn joined(rows: Incoming, joined: Joined, context: Context) -> Result<FFI_ArrowArrayStream> {
+    outgoing(joined.schema(), None, Source::Joined { rows, joined, context })
 }
 
 fn outgoing(
@@ -135,6 +147,15 @@ impl Source {
                 runtime.block_on(call.run(async { rows.next().await.transpose() }))
             }
             Source::Table(batch) => Ok(batch.take()),
+            // On this thread and outside the runtime, as all streams of the host are pulled.
+            Source::Joined { rows, joined, context } => match rows.next(&context.begin())? {
+                Some(batch) => joined.complete(&batch).map(Some),
+                None => {
+                    // The stream of the host is released, and not asked again after its end.
+                    *self = Source::Table(None);
+                    Ok(None)
+                }
+            },
             Source::Failed(error) => Err(error.clone()),
         }
     }

@@ -25,10 +25,12 @@ pub enum Kind {
     Config = 8,
     BufferedWriter = 9,
     Graph = 10,
+    IncrementRequest = 11,
+    Increment = 12,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 12] = [
         Kind::Store,
         Kind::Writer,
         Kind::ReadRequest,
@@ -39,6 +41,8 @@ impl Kind {
         Kind::Config,
         Kind::BufferedWriter,
         Kind::Graph,
+        Kind::IncrementRequest,
+        Kind::Increment,
     ];
 
     pub fn from_code(code: u64) -> Option<Kind> {
@@ -57,6 +61,8 @@ impl Kind {
             Kind::Config => "MetaxyConfig",
             Kind::BufferedWriter => "MetaxyBufferedWriter",
             Kind::Graph => "MetaxyGraph",
+            Kind::IncrementRequest => "MetaxyIncrementRequest",
+            Kind::Increment => "MetaxyIncrement",
         }
     }
 }

@@ -34,17 +34,43 @@ impl GivenArray {
     }
 }
 
+/// What a stream is called in the call that takes it, and what its failure means there.
+#[derive(Clone, Copy)]
+pub struct Role {
+    name: &'static str,
+    failure: &'static str,
+}
+
+const ROWS: Role = Role { name: "rows", failure: "; nothing was written" };
+/// Samples to resolve.
+pub const SAMPLES: Role = Role { name: "samples", failure: "; nothing was resolved" };
+/// Rows that the host joined itself.
+pub const JOINED: Role = Role { name: "rows", failure: "" };
+
 /// A stream that the host has given away; dropping it releases it.
-pub struct GivenStream(Option<FFI_ArrowArrayStream>);
+pub struct GivenStream {
+    stream: Option<FFI_ArrowArrayStream>,
+    role: Role,
+}
 
 impl GivenStream {
-    /// Takes the stream, which from now on looks released to the host.
+    /// Takes a stream of rows to write, which from now on looks released to the host.
     ///
     /// # Safety
     /// `stream` is NULL or an `ArrowArrayStream` that can be read and written.
     pub unsafe fn take(stream: *mut FFI_ArrowArrayStream) -> GivenStream {
         // SAFETY: as promised by the caller.
-        GivenStream((!stream.is_null()).then(|| unsafe { FFI_ArrowArrayStream::from_raw(stream) }))
+        unsafe { GivenStream::take_as(ROWS, stream) }
+    }
+
+    /// Takes a stream that is something else than rows to write.
+    ///
+    /// # Safety
+    /// As for [`GivenStream::take`].
+    pub unsafe fn take_as(role: Role, stream: *mut FFI_ArrowArrayStream) -> GivenStream {
+        // SAFETY: as promised by the caller.
+        let stream = (!stream.is_null()).then(|| unsafe { FFI_ArrowArrayStream::from_raw(stream) });
+        GivenStream { stream, role }
     }
 
     /// Takes all streams of an array, which must be there unless they are none.
@@ -61,11 +87,15 @@ impl GivenStream {
 
     /// Asks the stream for its schema.
     pub fn open(self) -> Result<Incoming> {
-        let mut stream = self.0.ok_or_else(|| argument::null("rows"))?;
+        let role = self.role;
+        let name = role.name;
+        let mut stream = self.stream.ok_or_else(|| argument::null(name))?;
         let (Some(_), Some(get_schema), Some(_)) = (stream.release, stream.get_schema, stream.get_next)
         else {
-            return Err(Error::invalid("the stream `rows` was already released; give one that was not")
-                .with("argument", "rows"));
+            return Err(Error::invalid(format!(
+                "the stream `{name}` was already released; give one that was not"
+            ))
+            .with("argument", name));
         };
         let mut schema = FFI_ArrowSchema::empty();
         // SAFETY: a stream that is not released has callbacks that can be called on it.
@@ -73,11 +103,12 @@ impl GivenStream {
         if code != 0 {
             // What a failed callback has left in its place is nothing to release.
             std::mem::forget(schema);
-            return Err(stream_failure(&mut stream, code, "cannot tell its schema"));
+            return Err(stream_failure(&mut stream, role, code, "cannot tell its schema"));
         }
         Ok(Incoming {
-            schema: layout::schema(&schema, "the schema of the stream `rows`")?,
+            schema: layout::schema(&schema, &format!("the schema of the stream `{name}`"))?,
             stream,
+            role,
             pulled: 0,
         })
     }
@@ -95,6 +126,7 @@ pub unsafe fn schema(schema: *const FFI_ArrowSchema) -> Result<SchemaRef> {
 /// The rows of a stream of the host, pulled batch by batch, each on the thread that asks.
 pub struct Incoming {
     stream: FFI_ArrowArrayStream,
+    role: Role,
     schema: SchemaRef,
     pulled: u64,
 }
@@ -120,21 +152,26 @@ impl Incoming {
         let code = unsafe { get_next(&mut self.stream, &mut array) };
         if code != 0 {
             std::mem::forget(array);
-            return Err(stream_failure(&mut self.stream, code, &format!("failed at batch {number}")));
+            return Err(stream_failure(
+                &mut self.stream,
+                self.role,
+                code,
+                &format!("failed at batch {number}"),
+            ));
         }
         if array.is_released() {
             return Ok(None);
         }
-        batch(array, &self.schema, &format!("batch {number} of the stream `rows`")).map(Some)
+        batch(array, &self.schema, &format!("batch {number} of the stream `{}`", self.role.name)).map(Some)
     }
 }
 
 /// The error of a stream that answered with `code`.
-fn stream_failure(stream: &mut FFI_ArrowArrayStream, code: c_int, what: &str) -> Error {
+fn stream_failure(stream: &mut FFI_ArrowArrayStream, role: Role, code: c_int, what: &str) -> Error {
+    let Role { name, failure } = role;
     // One of our own streams, read by one call and written by another, tells more than a number.
     if let Ok(Some(cause)) = export::failure(stream.private_data.cast_const().cast()) {
-        let error =
-            Error::new(cause.status(), format!("the stream `rows` {what}: {cause}; nothing was written"));
+        let error = Error::new(cause.status(), format!("the stream `{name}` {what}: {cause}{failure}"));
         let details = cause.details().iter();
         return details.fold(error, |error, (key, value)| error.with(key, value)).caused_by(&cause);
     }
@@ -151,7 +188,7 @@ fn stream_failure(stream: &mut FFI_ArrowArrayStream, code: c_int, what: &str) ->
     };
     let cause = std::io::Error::from_raw_os_error(code);
     let said = text.filter(|text| !text.is_empty()).unwrap_or_else(|| cause.to_string());
-    Error::new(status, format!("the stream `rows` {what}: {said}; nothing was written"))
+    Error::new(status, format!("the stream `{name}` {what}: {said}{failure}"))
         .with("errno", code)
         .caused_by(&cause)
 }

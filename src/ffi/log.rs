@@ -85,6 +85,10 @@ pub const METAXY_KIND_CONFIG: i32 = 8;
 pub const METAXY_KIND_BUFFERED_WRITER: i32 = 9;
 /// `MetaxyGraph`.
 pub const METAXY_KIND_GRAPH: i32 = 10;
+/// `MetaxyIncrementRequest`.
+pub const METAXY_KIND_INCREMENT_REQUEST: i32 = 11;
+/// `MetaxyIncrement`.
+pub const METAXY_KIND_INCREMENT: i32 = 12;
 
 /// How many objects of `kind` (`METAXY_KIND_*`) this process has received and not freed; 0 for a kind there is not.
 ///
@@ -117,6 +121,8 @@ mod tests {
             (METAXY_KIND_CONFIG, Kind::Config),
             (METAXY_KIND_BUFFERED_WRITER, Kind::BufferedWriter),
             (METAXY_KIND_GRAPH, Kind::Graph),
+            (METAXY_KIND_INCREMENT_REQUEST, Kind::IncrementRequest),
+            (METAXY_KIND_INCREMENT, Kind::Increment),
         ];
         for (constant, kind) in kinds {
             assert_eq!(constant, kind as i32);

@@ -46,7 +46,7 @@ static inline void check_message(const char *text, int line) {
 /* What main returns: everything held, and nothing is left. */
 static int done(void) {
     metaxy_error_free(error);
-    for (int32_t kind = METAXY_KIND_STORE; kind <= METAXY_KIND_GRAPH; kind++) {
+    for (int32_t kind = METAXY_KIND_STORE; kind <= METAXY_KIND_INCREMENT; kind++) {
         if (metaxy_live_handles(kind) == 0) continue;
         check_failed = 1;
         fprintf(stderr, "%d handles of kind %d were not freed\n", (int)metaxy_live_handles(kind), (int)kind);

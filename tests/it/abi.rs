@@ -112,6 +112,16 @@ fn graphs_and_pushes() {
 }
 
 #[test]
+fn increments() {
+    run("increment");
+}
+
+#[test]
+fn versions_of_rows_that_the_caller_has() {
+    run("joined");
+}
+
+#[test]
 fn several_features_in_one_call() {
     run("write_many");
 }

@@ -1,0 +1,317 @@
+/* Versions of rows that the caller has: of those that it joined itself, pulled as they are asked for, and of those that are
+   stored under another version of their feature. */
+#include "check.h"
+#include "table.h"
+
+#define ID_COLUMNS "\"id_columns\": [\"id\"]"
+#define CROP(code_version) \
+    "{\"key\": \"video/crop\", " ID_COLUMNS ", \"deps\": [\"video/raw\"]," \
+    " \"fields\": [{\"key\": \"default\", \"code_version\": \"" code_version "\"}]}"
+
+static MetaxyStore *family(void) {
+    MetaxyStore *store = NULL;
+    MetaxyOptions *options = NULL;
+    GIVES(METAXY_OK, metaxy_options_new(&options, &error));
+    GIVES(METAXY_OK, metaxy_options_set(options, "project", "tests", &error));
+    GIVES(METAXY_OK, metaxy_store_open("memory://", options, NULL, &store, &error));
+    GIVES(METAXY_OK, metaxy_store_define(store,
+        "[{\"key\": \"video/raw\", " ID_COLUMNS ", \"fields\": [{\"key\": \"default\"}]}, " CROP("1") "]", &error));
+    metaxy_options_free(options);
+    return store;
+}
+
+static const char THREE[] = "cat|a\ndog|b\nowl|c";
+
+static void write_videos(const MetaxyStore *store) {
+    struct ArrowArrayStream rows = table("content id metaxy_provenance_by_field{default}", THREE, 0);
+    GIVES(METAXY_OK, metaxy_store_write(store, "video/raw", &rows, NULL, NULL, &error));
+}
+
+/* Rows that the caller has joined: the data versions are those of the rows above. */
+static struct ArrowArrayStream joined_rows(void) {
+    return table("content id metaxy_data_version_by_field__video_raw{default}", THREE, 1);
+}
+
+static char *text_and_check(struct ArrowArrayStream *stream, const char *columns) {
+    CHECK(stream->release != NULL);
+    return stream->release ? text_of(stream, columns) : table_copy("no stream");
+}
+
+/* Two texts that are one; both are freed. */
+static void are_same(char *one, char *other, int line) {
+    if (strcmp(one, other) != 0) {
+        check_failed = 1;
+        fprintf(stderr, "line %d: one is\n%s\n    the other\n%s\n", line, one, other);
+    }
+    free(one);
+    free(other);
+}
+
+#define ARE_SAME(one, other) are_same(one, other, __LINE__)
+
+static MetaxyIncrement *resolve(const MetaxyStore *store) {
+    MetaxyIncrement *increment = NULL;
+    GIVES(METAXY_OK, metaxy_store_resolve_update(store, "video/crop", NULL, NULL, NULL, &increment, &error));
+    return increment;
+}
+
+static const char VERSIONS[] =
+    "id content metaxy_provenance_by_field metaxy_provenance metaxy_data_version_by_field metaxy_data_version";
+
+/* ---- rows that the caller joined ---- */
+
+static void as_if_resolved(void) {
+    MetaxyStore *store = family();
+    struct ArrowArrayStream rows = joined_rows(), completed = {0}, expected = {0};
+    write_videos(store);
+    MetaxyIncrement *increment = resolve(store);
+    GIVES(METAXY_OK, metaxy_increment_read_new(increment, NULL, &expected, &error));
+    GIVES(METAXY_OK, metaxy_store_compute_provenance(store, "video/crop", &rows, NULL, &completed, &error));
+    CHECK(rows.release == NULL);
+    ARE_SAME(text_and_check(&completed, VERSIONS), text_and_check(&expected, VERSIONS));
+
+    /* What comes of it is written as it is, and then there is nothing to do. */
+    uint64_t new_rows = 9, stale_rows = 9;
+    rows = joined_rows();
+    GIVES(METAXY_OK, metaxy_store_compute_provenance(store, "video/crop", &rows, NULL, &completed, &error));
+    GIVES(METAXY_OK, metaxy_store_write(store, "video/crop", &completed, NULL, NULL, &error));
+    metaxy_increment_free(increment);
+    increment = resolve(store);
+    GIVES(METAXY_OK, metaxy_increment_counts(increment, &new_rows, &stale_rows, NULL, &error));
+    CHECK(new_rows == 0 && stale_rows == 0);
+    metaxy_increment_free(increment);
+    metaxy_store_free(store);
+}
+
+static int pulls, releases;
+
+static int count_and_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+    pulls++;
+    return table_next(stream, out);
+}
+
+static void count_and_release(struct ArrowArrayStream *stream) {
+    releases++;
+    table_release(stream);
+}
+
+static struct ArrowArrayStream counted_rows(void) {
+    struct ArrowArrayStream rows = joined_rows();
+    rows.get_next = count_and_next;
+    rows.release = count_and_release;
+    pulls = releases = 0;
+    return rows;
+}
+
+/* A batch is pulled when it is asked for, and the stream goes as soon as it has ended. */
+static void lazily(void) {
+    MetaxyStore *store = family();
+    struct ArrowArrayStream rows = counted_rows(), completed = {0};
+    struct ArrowArray batch = {0};
+    GIVES(METAXY_OK, metaxy_store_compute_provenance(store, "video/crop", &rows, NULL, &completed, &error));
+    metaxy_store_free(store);
+    CHECK(pulls == 0 && releases == 0);
+    if (!completed.release) return;
+    for (int i = 1; i <= 3; i++) {
+        CHECK(completed.get_next(&completed, &batch) == 0 && batch.length == 1 && pulls == i);
+        batch.release(&batch);
+    }
+    for (int i = 0; i < 2; i++) CHECK(completed.get_next(&completed, &batch) == 0 && batch.release == NULL);
+    CHECK(pulls == 4 && releases == 1);
+    completed.release(&completed);
+    CHECK(releases == 1);
+
+    /* One that is not read to its end goes with the stream that was given out. */
+    store = family();
+    rows = counted_rows();
+    GIVES(METAXY_OK, metaxy_store_compute_provenance(store, "video/crop", &rows, NULL, &completed, &error));
+    metaxy_store_free(store);
+    CHECK(completed.get_next(&completed, &batch) == 0 && releases == 0);
+    completed.release(&completed);
+    CHECK(releases == 1);
+    batch.release(&batch);
+}
+
+static int fail_instead(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+    int failed = count_and_next(stream, out);
+    return failed ? failed : out->release ? 0 : EIO;
+}
+
+static const char *out_of_order(struct ArrowArrayStream *stream) {
+    (void)stream;
+    return "the join is out of order";
+}
+
+static void failing_later(void) {
+    MetaxyStore *store = family();
+    struct ArrowArrayStream rows = counted_rows(), completed = {0};
+    struct ArrowArray batch = {0};
+    rows.get_next = fail_instead;
+    rows.get_last_error = out_of_order;
+    GIVES(METAXY_OK, metaxy_store_compute_provenance(store, "video/crop", &rows, NULL, &completed, &error));
+    for (int i = 0; completed.release && i < 3; i++) {
+        CHECK(completed.get_next(&completed, &batch) == 0);
+        batch.release(&batch);
+    }
+    for (int i = 0; completed.release && i < 2; i++) {
+        CHECK(completed.get_next(&completed, &batch) == EIO && batch.release == NULL);
+        GIVES(METAXY_IO, metaxy_error_from_stream(&completed, &error));
+        SAYS("the stream `rows` failed at batch 3: the join is out of order");
+        CHECK(pulls == 4 && releases == 1);
+    }
+    if (completed.release) completed.release(&completed);
+
+    MetaxyContext *context = NULL;
+    rows = counted_rows();
+    GIVES(METAXY_OK, metaxy_context_new(&context, &error));
+    GIVES(METAXY_OK, metaxy_store_compute_provenance(store, "video/crop", &rows, context, &completed, &error));
+    GIVES(METAXY_OK, metaxy_context_cancel(context, &error));
+    if (completed.release) {
+        CHECK(completed.get_next(&completed, &batch) == ECANCELED && pulls == 0 && releases == 1);
+        GIVES(METAXY_CANCELLED, metaxy_error_from_stream(&completed, &error));
+        completed.release(&completed);
+    }
+    metaxy_context_free(context);
+    metaxy_store_free(store);
+}
+
+/* Whatever else is wrong with a call, the rows are the library's. */
+static void wrong_rows(void) {
+    MetaxyStore *store = family(), *freed = family(), *closed = family();
+    MetaxyContext *cancelled = NULL;
+    GIVES(METAXY_OK, metaxy_context_new(&cancelled, &error));
+    GIVES(METAXY_OK, metaxy_context_cancel(cancelled, &error));
+    GIVES(METAXY_OK, metaxy_store_close(closed, &error));
+    metaxy_store_free(freed);
+
+    enum { WHOLE, LACKING, RELEASED };
+    const struct {
+        const MetaxyStore *store;
+        const char *feature;
+        const MetaxyContext *context;
+        int rows;
+        MetaxyStatus status;
+        const char *says;
+    } calls[] = {
+        {NULL, "video/crop", NULL, WHOLE, METAXY_INVALID_HANDLE, "found NULL"},
+        {freed, "video/crop", NULL, WHOLE, METAXY_INVALID_HANDLE, "already freed"},
+        {store, NULL, NULL, WHOLE, METAXY_INVALID_ARGUMENT, "feature is NULL"},
+        {store, "video/crop", (const MetaxyContext *)store, WHOLE, METAXY_INVALID_HANDLE, "found the MetaxyStore"},
+        {store, "video/crop", NULL, RELEASED, METAXY_INVALID_ARGUMENT, "the stream `rows` was already released"},
+        {store, "video/crop", cancelled, WHOLE, METAXY_CANCELLED, "cancelled"},
+        {closed, "video/crop", NULL, WHOLE, METAXY_INVALID_STATE, "closed"},
+        {store, "video/corp", NULL, WHOLE, METAXY_NOT_FOUND, "video/corp"},
+        {store, "video/raw", NULL, WHOLE, METAXY_INVALID_ARGUMENT, "video/raw"},
+        {store, "video/crop", NULL, LACKING, METAXY_SCHEMA_MISMATCH, "metaxy_data_version_by_field__video_raw"},
+    };
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        struct ArrowArrayStream rows = calls[i].rows == LACKING ? table("content id", "cat|a", 0) : joined_rows(), completed;
+        memset(&completed, 0xff, sizeof completed);
+        if (calls[i].rows == RELEASED) rows.release(&rows);
+        GIVES(calls[i].status, metaxy_store_compute_provenance(calls[i].store, calls[i].feature, &rows, calls[i].context,
+                                                               &completed, &error));
+        SAYS(calls[i].says);
+        CHECK(rows.release == NULL && completed.release == NULL);
+    }
+    struct ArrowArrayStream rows = joined_rows(), completed = {0};
+    GIVES(METAXY_INVALID_ARGUMENT, metaxy_store_compute_provenance(store, "video/crop", &rows, NULL, NULL, &error));
+    SAYS("completed is NULL");
+    CHECK(rows.release == NULL);
+    GIVES(METAXY_INVALID_ARGUMENT, metaxy_store_compute_provenance(store, "video/crop", NULL, NULL, &completed, &error));
+    SAYS("rows is NULL");
+    metaxy_context_free(cancelled);
+    metaxy_store_free(closed);
+    metaxy_store_free(store);
+}
+
+/* ---- rows that are stored ---- */
+
+/* The version of "video/crop" now. */
+static void version_now(const MetaxyStore *store, char version[128]) {
+    struct ArrowArrayStream features = {0};
+    GIVES(METAXY_OK, metaxy_store_features(store, NULL, &features, &error));
+    char *text = text_of(&features, "feature feature_version");
+    CHECK(sscanf(text, "video/crop|%127[^\n]", version) == 1);
+    free(text);
+}
+
+static void rebased(void) {
+    MetaxyStore *store = family();
+    struct ArrowArrayStream rows = {0};
+    char first[128] = "", second[128] = "";
+    uint64_t new_rows = 9;
+    write_videos(store);
+    version_now(store, first);
+    MetaxyIncrement *increment = resolve(store);
+    GIVES(METAXY_OK, metaxy_increment_read_new(increment, NULL, &rows, &error));
+    GIVES(METAXY_OK, metaxy_store_write(store, "video/crop", &rows, NULL, NULL, &error));
+    metaxy_increment_free(increment);
+
+    /* The code is another, and does the same. */
+    GIVES(METAXY_OK, metaxy_store_define(store, CROP("2"), &error));
+    version_now(store, second);
+    CHECK(strcmp(first, second) != 0);
+    for (int explicitly = 0; explicitly < 2; explicitly++) {
+        GIVES(METAXY_OK, metaxy_store_rebase(store, "video/crop", first, explicitly ? second : NULL, NULL, &rows, &error));
+        ARE_SAME(text_and_check(&rows, "id content"), table_copy("a|cat\nb|dog\nc|owl"));
+    }
+    GIVES(METAXY_OK, metaxy_store_rebase(store, "video/crop", first, NULL, NULL, &rows, &error));
+    GIVES(METAXY_OK, metaxy_store_write(store, "video/crop", &rows, NULL, NULL, &error));
+    increment = resolve(store);
+    GIVES(METAXY_OK, metaxy_increment_counts(increment, &new_rows, NULL, NULL, &error));
+    CHECK(new_rows == 0);
+    metaxy_increment_free(increment);
+
+    /* The stream needs no store. */
+    GIVES(METAXY_OK, metaxy_store_rebase(store, "video/crop", first, NULL, NULL, &rows, &error));
+    metaxy_store_free(store);
+    ARE_SAME(text_and_check(&rows, "id"), table_copy("a\nb\nc"));
+}
+
+static void wrong_versions(void) {
+    MetaxyStore *store = family();
+    MetaxyContext *cancelled = NULL;
+    struct ArrowArrayStream rows;
+    char version[128] = "";
+    version_now(store, version);
+    GIVES(METAXY_OK, metaxy_context_new(&cancelled, &error));
+    GIVES(METAXY_OK, metaxy_context_cancel(cancelled, &error));
+    const struct {
+        const MetaxyStore *store;
+        const char *feature, *from, *to;
+        const MetaxyContext *context;
+        MetaxyStatus status;
+        const char *says;
+    } calls[] = {
+        {NULL, "video/crop", version, NULL, NULL, METAXY_INVALID_HANDLE, "found NULL"},
+        {store, NULL, version, NULL, NULL, METAXY_INVALID_ARGUMENT, "feature is NULL"},
+        {store, "video/crop", NULL, NULL, NULL, METAXY_INVALID_ARGUMENT, "from_version is NULL"},
+        {store, "video/crop", version, "\xff", NULL, METAXY_INVALID_ARGUMENT, "to_version is not UTF-8"},
+        {store, "video/crop", version, NULL, (const MetaxyContext *)store, METAXY_INVALID_HANDLE, "found the MetaxyStore"},
+        {store, "video/crop", version, NULL, cancelled, METAXY_CANCELLED, "cancelled"},
+        {store, "video/corp", version, NULL, NULL, METAXY_NOT_FOUND, "video/corp"},
+        {store, "video/raw", version, NULL, NULL, METAXY_INVALID_ARGUMENT, "video/raw"},
+        {store, "video/crop", version, "0000", NULL, METAXY_NOT_FOUND, "0000"},
+    };
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        memset(&rows, 0xff, sizeof rows);
+        GIVES(calls[i].status, metaxy_store_rebase(calls[i].store, calls[i].feature, calls[i].from, calls[i].to,
+                                                   calls[i].context, &rows, &error));
+        SAYS(calls[i].says);
+        CHECK(rows.release == NULL);
+    }
+    GIVES(METAXY_INVALID_ARGUMENT, metaxy_store_rebase(store, "video/crop", version, NULL, NULL, NULL, &error));
+    SAYS("rows is NULL");
+    metaxy_context_free(cancelled);
+    metaxy_store_free(store);
+}
+
+int main(void) {
+    wrong_rows();
+    wrong_versions();
+    as_if_resolved();
+    lazily();
+    failing_later();
+    rebased();
+    return done();
+}
