@@ -16,6 +16,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/configuration.md",
     "docs/differences.md",
     "docs/graphs.md",
+    "docs/increments.md",
     "docs/storage.md",
 ];
 
