@@ -13,6 +13,10 @@
  *   read_cols       the column id
  *   fallback3       as read, through a chain: DIRECTORY/dev, DIRECTORY/stag, DIRECTORY/root, which alone has the table
  *   small_writes    ROWS writes of one row each, with automatic compaction
+ *   resolve_new     what is to be done for a feature that has no rows, all rows of the increment
+ *   resolve_noop    the same, with nothing to do
+ *   resolve_stale   the same, with 1 % that has changed
+ *   resolve_write   resolve_new, and the rows written
  *
  * DIRECTORY may be a URI. What it takes to reach it is in METAXY_BENCH_OPTIONS: lines of the form NAME=VALUE.
  *
@@ -38,6 +42,14 @@ static const char feature[] =
     "{\"feature_spec\": {\"key\": \"r/a\", \"id_columns\": [\"id\"],"
     "                    \"fields\": [{\"key\": \"audio\", \"code_version\": \"1\"},"
     "                                 {\"key\": \"frames\", \"code_version\": \"1\"}]},"
+    " \"project\": \"bench\"}";
+
+/* What the operations that resolve compute: a field of the same name, and one of what another is made of. */
+static const char derived[] =
+    "{\"feature_spec\": {\"key\": \"r/b\", \"id_columns\": [\"id\"], \"deps\": [\"r/a\"],"
+    "                    \"fields\": [{\"key\": \"audio\", \"code_version\": \"1\"},"
+    "                                 {\"key\": \"faces\", \"code_version\": \"1\","
+    "                                  \"deps\": [{\"feature\": \"r/a\", \"fields\": [\"frames\"]}]}]},"
     " \"project\": \"bench\"}";
 
 static void *allocate(size_t size) {
@@ -211,7 +223,7 @@ static struct ArrowArrayStream rows_stream(int64_t first, int64_t rows, const ch
 
 /* Sums that do not depend on the order of the rows; all wrap around. */
 typedef struct Sums {
-    uint64_t ids, squares, size, version_bytes;
+    uint64_t ids, squares, size, version_bytes, versions;
 } Sums;
 
 static int64_t end_of(const char *format, const struct ArrowArray *text, int64_t row) {
@@ -234,6 +246,16 @@ static void add_batch(Sums *sums, const struct ArrowSchema *schema, const struct
         } else if (!strcmp(type->name, "size")) {
             for (int64_t row = from; row < to; row++)
                 sums->size += (uint64_t)((const int64_t *)column->buffers[1])[row];
+        } else if (!strcmp(type->name, "metaxy_provenance")) {
+            /* A decimal number, as xxhash32 is written. */
+            for (int64_t row = from; row < to; row++) {
+                const char *text = (const char *)column->buffers[2];
+                int64_t end = end_of(type->format, column, row + 1);
+                uint64_t version = 0;
+                for (int64_t at = end_of(type->format, column, row); at < end; at++)
+                    version = version * 10 + (uint64_t)(text[at] - '0');
+                sums->versions += version;
+            }
         } else if (!strcmp(type->name, "metaxy_provenance_by_field") && type->format[1] == 's') {
             for (int64_t m = 0; m < type->n_children; m++) {
                 const struct ArrowArray *member = column->children[m];
@@ -333,6 +355,34 @@ static MetaxyReadRequest *request_of(const char *op, int64_t rows) {
     return request;
 }
 
+/* Resolves the derived feature and pulls all three parts, or writes what there is to do. */
+static int64_t resolve(MetaxyStore *store, int write, Sums *sums) {
+    MetaxyIncrement *increment = NULL;
+    int64_t all = 0;
+    must(metaxy_store_define(store, derived, &error));
+    must(metaxy_store_resolve_update(store, "r/b", NULL, NULL, NULL, &increment, &error));
+    for (int part = 0; part < 3; part++) {
+        struct ArrowArrayStream stream = {0};
+        must(part == 0   ? metaxy_increment_read_new(increment, NULL, &stream, &error)
+             : part == 1 ? metaxy_increment_read_stale(increment, NULL, &stream, &error)
+                         : metaxy_increment_read_orphaned(increment, NULL, &stream, &error));
+        if (write && part == 0) {
+            must(metaxy_store_write(store, "r/b", &stream, NULL, NULL, &error));
+            continue;
+        }
+        int64_t rows = pull(&stream, sums);
+        if (rows < 0) {
+            const char *text = stream.get_last_error(&stream);
+            fprintf(stderr, "bench: %s\n", text ? text : "the stream failed");
+            exit(1);
+        }
+        all += rows;
+        stream.release(&stream);
+    }
+    metaxy_increment_free(increment);
+    return all;
+}
+
 static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -353,14 +403,15 @@ int main(int argc, char **argv) {
     const char *op = argv[1], *directory = argv[3];
     int64_t rows = strtoll(argv[2], NULL, 10), result = 0;
     int append = !strcmp(op, "append1k"), small = !strcmp(op, "small_writes"), chain = !strcmp(op, "fallback3");
-    int writes = append || small || !strncmp(op, "write", 5);
+    int resolves = !strncmp(op, "resolve", 7), resolve_write = !strcmp(op, "resolve_write");
+    int writes = append || small || resolve_write || !strncmp(op, "write", 5);
 
     MetaxyStore *store = NULL, *stag = NULL, *prod = NULL;
     MetaxyOptions *options = NULL;
-    MetaxyReadRequest *request = writes ? NULL : request_of(op, rows);
+    MetaxyReadRequest *request = writes || resolves ? NULL : request_of(op, rows);
     must(metaxy_options_new(&options, &error));
     reach(options);
-    if (writes && !append) hash_as_python(options);
+    if (writes && !append && !resolves) hash_as_python(options);
     /* Two of the chain's directories are not there, which is an error to who only reads. */
     if (!writes && !(chain && directory[0] == '/')) must(metaxy_options_set(options, "mode", "read", &error));
     struct ArrowArrayStream stream = {0};
@@ -370,7 +421,7 @@ int main(int argc, char **argv) {
         stream = rows_stream(0, rows, "ap", 1);
     } else if (small) {
         compact_by_itself(options);
-    } else if (writes) {
+    } else if (writes && !resolves) {
         stream = rows_stream(0, rows, "", !strcmp(op, "write"));
     }
 
@@ -381,7 +432,9 @@ int main(int argc, char **argv) {
     }
     store = open_store(directory, chain ? "dev" : NULL, stag, options);
     must(metaxy_store_define(store, feature, &error));
-    if (small) {
+    if (resolves) {
+        result = resolve(store, resolve_write, checked);
+    } else if (small) {
         for (result = 0; result < rows; result++) {
             stream = rows_stream(result, 1, "", 1);
             must(metaxy_store_write(store, "r/a", &stream, NULL, NULL, &error));
@@ -411,8 +464,8 @@ int main(int argc, char **argv) {
            ", \"rss_before_mb\": %.1f, \"rss_peak_mb\": %.1f",
            op, argv[2], seconds, result, before_mb, peak_mb());
     if (checked)
-        printf(", \"sums\": [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", sums.ids, sums.squares, sums.size,
-               sums.version_bytes);
+        printf(", \"sums\": [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", sums.ids, sums.squares,
+               sums.size, sums.version_bytes, sums.versions);
     puts("}");
     return 0;
 }

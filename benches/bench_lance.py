@@ -3,7 +3,8 @@
     bench_lance.py OP ROWS DIRECTORY [SOURCE]
 
 No deduplication, no versions. A write writes the fifteen columns that Metaxy stores, taken from the
-table in SOURCE beforehand; fallback3 reads the last table of the chain; read_cols scans what a read of ids must look at: ids and times.
+table in SOURCE beforehand; fallback3 reads the last table of the chain; read_cols scans what a read of ids must look at: ids and times;
+resolving scans what must be compared, ids and versions, or all rows if all are new.
 DIRECTORY and SOURCE may be URIs; METAXY_BENCH_STORAGE then holds their storage options as JSON.
 """
 import json
@@ -16,8 +17,13 @@ import pyarrow as pa
 
 from rows import peak_mb, report
 
-TABLE = "r__a.lance"
+TABLE, DERIVED = "r__a.lance", "r__b.lance"
+TIMES = ["metaxy_updated_at", "metaxy_deleted_at", "metaxy_feature_version"]
 STORAGE = json.loads(os.environ.get("METAXY_BENCH_STORAGE", "null"))
+
+
+def scan(uri: str, **what) -> int:
+    return sum(len(batch) for batch in lance.dataset(uri, storage_options=STORAGE).scanner(**what).to_batches())
 
 
 def main() -> None:
@@ -30,6 +36,9 @@ def main() -> None:
         "read_filter": {"filter": "size < 10000"},
         "read_point": {"filter": f"id = 's{rows // 2:09d}'"},
         "read_cols": {"columns": ["id", "metaxy_updated_at", "metaxy_deleted_at"]},
+        "resolve_new": {},
+        "resolve_noop": {"columns": ["id", "metaxy_data_version_by_field", *TIMES]},
+        "resolve_stale": {"columns": ["id", "metaxy_data_version_by_field", *TIMES]},
     }
     incoming = None
     if op in ("write", "append1k"):
@@ -42,7 +51,9 @@ def main() -> None:
         lance.write_dataset(incoming, uri, mode=mode, storage_options=STORAGE)
         count = len(incoming)
     else:
-        count = sum(len(batch) for batch in lance.dataset(uri, storage_options=STORAGE).scanner(**scans[op]).to_batches())
+        count = scan(uri, **scans[op])
+        if op in ("resolve_noop", "resolve_stale"):
+            scan(os.path.join(directory, DERIVED), columns=["id", "metaxy_provenance", *TIMES])
     seconds = time.perf_counter() - started
     report(op, rows, seconds, count, before, peak_mb())
 

@@ -25,7 +25,7 @@ from metaxy.models.feature_definition import FeatureDefinition
 
 from rows import frame, peak_mb, report, sums
 
-FEATURE = "r/a"
+FEATURE, DERIVED = "r/a", "r/b"
 STORAGE = json.loads(os.environ.get("METAXY_BENCH_STORAGE", "{}"))
 
 
@@ -36,8 +36,19 @@ def define() -> None:
         id_columns=["id"],
         fields=[mx.FieldSpec(key="audio", code_version="1"), mx.FieldSpec(key="frames", code_version="1")],
     )
+    derived = mx.FeatureSpec(
+        key=DERIVED,
+        id_columns=["id"],
+        deps=[mx.FeatureDep(feature=FEATURE)],
+        fields=[
+            mx.FieldSpec(key="audio", code_version="1"),
+            mx.FieldSpec(key="faces", code_version="1", deps=[mx.FieldDep(feature=FEATURE, fields=["frames"])]),
+        ],
+    )
     graph = FeatureGraph()
-    graph.add_feature_definition(FeatureDefinition.from_stored_data(spec.model_dump_json(), {}, "bench.r__a", "bench"))
+    for one in (spec, derived):
+        path = f"bench.{one.key.table_name}"
+        graph.add_feature_definition(FeatureDefinition.from_stored_data(one.model_dump_json(), {}, path, "bench"))
     FeatureGraph.set_active(graph)
 
 
@@ -64,6 +75,13 @@ def read_chain(directory: str):
         return store.read(FEATURE).collect()
 
 
+def resolve(directory: str) -> list:
+    """The parts of an increment."""
+    with store_at(directory) as store:
+        increment = store.resolve_update(DERIVED)
+        return [increment.new, increment.stale, increment.orphaned]
+
+
 def small_writes(rows: int, directory: str) -> None:
     with store_at(directory).open("w") as store:
         for i in range(rows):
@@ -71,14 +89,20 @@ def small_writes(rows: int, directory: str) -> None:
 
 
 def prepare(rows: int, directory: str) -> None:
-    """`root`: every row once. `hist`, in a directory only: ten times a hundredth of them again, each with another version."""
-    root, hist = os.path.join(directory, "root"), os.path.join(directory, "hist")
+    """`root`: every row once. In a directory only also `hist`: ten times a hundredth of them again, each with another version;
+    `down`: what is computed from them, too; `stale`: the same, and a hundredth of what it was computed from has changed."""
+    root, hist, down, stale = (os.path.join(directory, name) for name in ("root", "hist", "down", "stale"))
     write(root, frame(0, rows))
     if STORAGE:
         return
     shutil.copytree(root, hist)
     for k in range(10):
         write(hist, frame(k * rows // 100, (k + 1) * rows // 100, tag=f"h{k}"))
+    shutil.copytree(root, down)
+    with store_at(down).open("w") as store:
+        store.write(DERIVED, store.resolve_update(DERIVED).new)
+    shutil.copytree(down, stale)
+    write(stale, frame(0, max(1, rows // 100), tag="new"))
 
 
 def main() -> None:
@@ -96,6 +120,7 @@ def main() -> None:
     given = {"write": lambda: frame(0, rows), "append1k": lambda: frame(0, 1000, tag="ap")}
     incoming = given[op]() if op in given else None
 
+    parts, result = [], None
     before, started = peak_mb(), time.perf_counter()
     if incoming is not None:
         result = write(directory, incoming)
@@ -103,10 +128,16 @@ def main() -> None:
         result = small_writes(rows, directory)
     elif op == "fallback3":
         result = read_chain(directory)
+    elif op.startswith("resolve"):
+        parts = resolve(directory)
     else:
         result = read(directory, **requests[op])
     seconds, peak = time.perf_counter() - started, peak_mb()
 
+    if parts:
+        of_parts = [sums(part.to_native()) if len(part) else [0] * 5 for part in parts] if "check" in sys.argv[4:] else []
+        check = {"sums": [sum(each) % (1 << 64) for each in zip(*of_parts)]} if of_parts else {}
+        return report(op, rows, seconds, sum(len(part) for part in parts), before, peak, **check)
     if result is not None:
         check = {"sums": sums(result.to_native())} if "check" in sys.argv[4:] else {}
         return report(op, rows, seconds, len(result), before, peak, **check)

@@ -33,7 +33,10 @@ def sums(rows: pl.DataFrame) -> list[int]:
     if "metaxy_provenance_by_field" in rows.columns:
         members = rows["metaxy_provenance_by_field"].struct.unnest()
         version_bytes = sum(int(members[name].str.len_bytes().sum()) for name in members.columns)
-    return [int(ids.sum()) % WRAP, int((ids * ids).sum()) % WRAP, size, version_bytes]
+    versions = 0
+    if "metaxy_provenance" in rows.columns:
+        versions = int(rows["metaxy_provenance"].cast(pl.UInt64).sum())
+    return [int(ids.sum()) % WRAP, int((ids * ids).sum()) % WRAP, size, version_bytes, versions]
 
 
 def peak_mb() -> float:

@@ -36,6 +36,9 @@ READS = {
     "read_cols": "root",
     "history_read": "hist",
     "fallback3": "",
+    "resolve_new": "root",
+    "resolve_noop": "down",
+    "resolve_stale": "stale",
 }
 WRITES = {"write": None, "append1k": "root"}
 OPS = [*WRITES, *READS]
@@ -48,11 +51,17 @@ TARGETS = {
     "read_point": (0.15, 0.3),
     "read_cols": (0.3, 0.3),
     "fallback3": (0.35, 0.25),
+    "resolve_new": (0.5, 0.4),
+    "resolve_noop": (0.15, 0.25),
+    "resolve_stale": (0.15, 0.25),
 }
 
 # The same on S3, where every operation but the histories is compared.
 S3_OPS = ["write", "read", "read_filter", "read_point", "fallback3"]
 S3_TARGETS = {op: (0.5, 0.35) for op in S3_OPS} | {"write": (1.0, 0.5)}
+
+# How much longer ten times the rows may take to be resolved, with the same memory.
+GROWTH = 12.0
 
 # Writes of one row each, what a read may take after them as a share of Metaxy's time, and their directory in MB.
 SMALL_WRITES = 1000
@@ -298,8 +307,24 @@ def small_table(result: dict) -> str:
     )
 
 
+def resolve_limited(bench: Path, table: Path, rows: int, limit_mb: int) -> dict:
+    """Seconds and MB of resolving: everything is new, is written, then nothing is left to do."""
+    memory = {"METAXY_BENCH_OPTIONS": f"memory.bytes={limit_mb // 4 << 20}"}
+    found: dict = {}
+    for op, expected in {"resolve_new": rows, "resolve_write": 0, "resolve_noop": 0}.items():
+        line = run([bench, op, rows, table], limit_mb, memory)
+        if line["result_rows"] != expected:
+            sys.exit(f"{op} gave {line['result_rows']} rows instead of {expected}")
+        if line["rss_peak_mb"] > limit_mb:
+            sys.exit(f"{op} held {line['rss_peak_mb']} MB, more than the {limit_mb} MB it may")
+        found |= {f"{op}_s": round(line["seconds"], 2), f"{op}_mb": line["rss_peak_mb"]}
+        print(json.dumps(line), flush=True)
+    return found
+
+
 def stream(bench: Path, base: Path, rows: int, limit_mb: int) -> dict:
-    """Writes `rows` rows that exist only while they are written, and reads them all, both limited."""
+    """Writes `rows` rows that exist only while they are written, reads them all, and resolves what is computed from them,
+    all limited; resolves a tenth of them as well, to see how it grows."""
     tables = Tables(base, rows)
     table = tables.get("stream")
     result: dict = {"rows": rows, "limit_mb": limit_mb}
@@ -317,6 +342,11 @@ def stream(bench: Path, base: Path, rows: int, limit_mb: int) -> dict:
         if name != "check":
             result |= {f"{name}_s": round(line["seconds"], 2), f"{name}_mb": line["rss_peak_mb"]}
             print(json.dumps(line), flush=True)
+    result |= resolve_limited(bench, table, rows, limit_mb)
+    shutil.rmtree(table)
+    run([bench, "write_stream", rows // 10, table], limit_mb)
+    tenth = resolve_limited(bench, table, rows // 10, limit_mb)
+    result |= {f"{key}_tenth": value for key, value in tenth.items() if key.endswith("_s")}
     tables.drop()
     return result
 
@@ -386,6 +416,18 @@ def comparison_table(results: list[dict], targets: dict = TARGETS) -> str:
     return columns(rows)
 
 
+def stream_table(streamed: dict) -> list[list[str]]:
+    rows = [["op", "s", "peak MB", "s of a tenth", "growth", "at most"]]
+    for op in ("write", "read", "resolve_new", "resolve_write", "resolve_noop"):
+        seconds, tenth = streamed[f"{op}_s"], streamed.get(f"{op}_s_tenth")
+        growth = ["", "", ""]
+        if tenth:
+            grown = seconds / tenth
+            growth = [f"{tenth:.2f}", f"{grown:.1f}" + ("" if grown <= GROWTH else " (missed)"), f"{GROWTH:g}"]
+        rows.append([op, f"{seconds:.2f}", f"{streamed[f'{op}_mb']:.0f}", *growth])
+    return rows
+
+
 def report() -> str:
     parts = []
     if latest := load("latest.json"):
@@ -402,10 +444,7 @@ def report() -> str:
     if streamed := load("stream.json"):
         parts += [
             f"### {streamed['rows']:,} rows through {streamed['limit_mb']:,} MB",
-            columns(
-                [["op", "s", "peak MB"]]
-                + [[op, f"{streamed[f'{op}_s']:.2f}", f"{streamed[f'{op}_mb']:.0f}"] for op in ("write", "read")]
-            ),
+            columns(stream_table(streamed)),
         ]
     if where := load("machine.json"):
         parts += ["### Measured on", columns([["", ""], *([key, value] for key, value in where.items())])]
