@@ -128,7 +128,7 @@ impl Rendered {
     /// Every character is one byte, so that a cut never falls into one.
     fn cut(mut self, truncation: Truncation) -> Self {
         if let Some(length) = truncation.length() {
-            self.end = self.end.min(self.start + length);
+            self.end = self.end.min(self.start.saturating_add(length));
         }
         self
     }
@@ -191,7 +191,7 @@ impl SampleHash {
 
 /// A column of hashes under construction, which may be read on the way.
 ///
-/// Arrow's own builder takes strings, and to make one of each hash takes longer than to make the hash.
+/// Arrow's own builder takes strings, so that each hash would have to be checked to be one.
 pub(super) struct Hashes {
     text: Vec<u8>,
     /// Where each row begins, and where the last one ends.

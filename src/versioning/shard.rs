@@ -86,15 +86,126 @@ impl<'a> Values<'a> {
     }
 
     fn append(&self, row: usize, text: &mut String) -> Result<()> {
-        let written = match self {
+        match self {
             Values::Texts(texts) => match texts.value(row) {
-                Some(value) => write!(text, "{VALUE}{value}"),
-                None => text.write_char(NULL),
+                Some(value) => {
+                    text.push(VALUE);
+                    text.push_str(value);
+                }
+                None => text.push(NULL),
             },
-            Values::Others(_, Some(nulls)) if nulls.is_null(row) => text.write_char(NULL),
-            Values::Others(formatter, _) => write!(text, "{VALUE}{}", formatter.value(row)),
-        };
+            Values::Others(_, Some(nulls)) if nulls.is_null(row) => text.push(NULL),
+            Values::Others(formatter, _) => write!(text, "{VALUE}{}", formatter.value(row))
+                .map_err(|error| internal("an id could not be written as text").caused_by(&error))?,
+        }
         text.push(END);
-        written.map_err(|error| internal("an id could not be written as text").caused_by(&error))
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Date32Array, Int32Array, Int64Array, LargeStringArray, StringArray, UInt8Array};
+    use arrow::compute::cast;
+    use arrow::datatypes::DataType;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kept(columns: &[ArrayRef], index: u32, count: u32) -> Vec<bool> {
+        Shard::new(index, count).unwrap().keeps(columns).unwrap().values().iter().collect()
+    }
+
+    /// The share of each row.
+    fn shares(columns: &[ArrayRef], count: u32) -> Vec<u32> {
+        let kept: Vec<Vec<bool>> = (0..count).map(|index| kept(columns, index, count)).collect();
+        let share_of = |row: usize| {
+            let shares: Vec<u32> = (0..count).filter(|index| kept[*index as usize][row]).collect();
+            assert_eq!(shares.len(), 1, "row {row}");
+            shares[0]
+        };
+        (0..columns[0].len()).map(share_of).collect()
+    }
+
+    fn text(values: Vec<Option<&str>>) -> ArrayRef {
+        Arc::new(LargeStringArray::from(values))
+    }
+
+    #[test]
+    fn shares_are_those_that_polars_computes() {
+        // nchash.xxhash64 of polars-hash 0.9.3, remainders by 3 and by 7.
+        let one = [text(vec![Some("a"), None, Some("")])];
+        assert_eq!((shares(&one, 3), shares(&one, 7)), (vec![1, 1, 1], vec![6, 1, 4]));
+        let two = [text(vec![Some("\u{65e5}\u{672c}")]), Arc::new(Int64Array::from(vec![-42])) as ArrayRef];
+        assert_eq!((shares(&two, 3), shares(&two, 7)), (vec![0], vec![4]));
+        let two = [Arc::new(BooleanArray::from(vec![true])) as ArrayRef, text(vec![None])];
+        assert_eq!((shares(&two, 3), shares(&two, 7)), (vec![0], vec![6]));
+        let two = [text(vec![Some("a|b")]), text(vec![Some("x")])];
+        assert_eq!((shares(&two, 3), shares(&two, 7)), (vec![1], vec![3]));
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_rule() {
+        let columns: [ArrayRef; 4] = [
+            Arc::new(UInt8Array::from(vec![Some(200), None])),
+            Arc::new(Date32Array::from(vec![Some(19_723), None])),
+            Arc::new(BooleanArray::from(vec![Some(false), None])),
+            text(vec![Some("x"), None]),
+        ];
+        let bytes: [&[u8]; 2] =
+            [b"\x01200\x1f\x012024-01-01\x1f\x01false\x1f\x01x\x1f", b"\x00\x1f\x00\x1f\x00\x1f\x00\x1f"];
+        let count = 1_000_003;
+        for (row, bytes) in bytes.into_iter().enumerate() {
+            let index = (xxh64(bytes, 0) % u64::from(count)) as u32;
+            assert!(kept(&columns, index, count)[row]);
+            assert!(!kept(&columns, (index + 1) % count, count)[row]);
+        }
+    }
+
+    #[test]
+    fn one_shard_is_everything() {
+        assert_eq!(kept(&[text(vec![Some("a"), None])], 0, 1), [true, true]);
+    }
+
+    #[test]
+    fn shards_are_of_about_equal_size() {
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10_000));
+        for index in 0..4 {
+            let rows = kept(&[ids.clone()], index, 4).into_iter().filter(|kept| *kept).count();
+            assert!((2300..2700).contains(&rows), "{rows}");
+        }
+    }
+
+    #[test]
+    fn the_last_shard_is_one_less_than_there_are() {
+        let error = Shard::new(4, 4).unwrap_err();
+        assert_eq!(
+            error.message(),
+            "there is no shard 4 of 4: shards are counted from 0, so the last of 4 is 3"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn types_make_no_difference(
+            texts in prop::collection::vec(prop::option::of("[a\u{65e5}\u{0}\u{1f}]{0,3}"), 1..30),
+            count in 1_u32..9,
+        ) {
+            let plain: StringArray = texts.iter().map(|value| value.as_deref()).collect();
+            let numbers: Int32Array =
+                texts.iter().map(|value| value.as_ref().map(|value| value.len() as i32 - 4)).collect();
+            let plain: [ArrayRef; 2] = [Arc::new(plain), Arc::new(numbers)];
+            let expected = shares(&plain, count);
+            let dictionary =
+                |values| DataType::Dictionary(Box::new(DataType::Int32), Box::new(values));
+            for text in [DataType::LargeUtf8, DataType::Utf8View, dictionary(DataType::Utf8)] {
+                for number in [DataType::Int64, DataType::Int8, dictionary(DataType::Int64)] {
+                    let columns = [cast(&plain[0], &text).unwrap(), cast(&plain[1], &number).unwrap()];
+                    prop_assert_eq!(shares(&columns, count), expected.clone(), "{} {}", text, number);
+                }
+            }
+        }
     }
 }
