@@ -1417,8 +1417,8 @@ void metaxy_increment_request_free(MetaxyIncrementRequest *request);
  * versions of those rows and the definition of the feature give each sample its provenance. A sample is
  *
  * - *new* if nothing is stored of it: compute it and write it;
- * - *stale* if it is stored with another provenance, because what it was computed from, or how, has changed: compute it
- *   again and write it;
+ * - *stale* if it is stored with another provenance, because what it was computed from has changed, or if a staleness
+ *   predicate of the request says so: compute it again and write it;
  * - *orphaned* if it is stored, but what it was computed from is gone: delete it, or leave it.
  *
  * What is stored are the current rows of the feature's current version in the store itself; the features that it depends

@@ -143,6 +143,11 @@ fn the_change_of_a_graph_prints_what_it_says_it_does() {
 }
 
 #[test]
+fn the_pipeline_prints_what_it_says_it_does() {
+    example("pipeline", 1);
+}
+
+#[test]
 fn the_quickstart_explains_a_directory_that_cannot_be_made() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/quickstart.c")), directory.path());
