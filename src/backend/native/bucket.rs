@@ -714,10 +714,13 @@ mod tests {
             assert!(error.message().contains(path), "{error}");
             assert!(with_text("S3CRET").message().contains("not a JSON object"));
             assert!(with_text("[\"S3CRET\"]").message().contains("not a JSON object"));
-            assert!(with_text("{\"private_key\": \"S3CRET\"}").message().contains("missing field"));
+            assert!(with_text("{\"private_key\": \"S3CRET\"}").message().contains("has no client_email"));
             let wrong =
                 "{\"private_key\": [\"S3CRET\"], \"private_key_id\": \"S3CRET\", \"client_email\": \"x\"}";
-            assert!(with_text(wrong).message().contains("damaged"));
+            assert!(with_text(wrong).message().contains("not in PEM"));
+            let damaged =
+                "{\"private_key\": \"-----BEGIN S3CRET\", \"private_key_id\": [], \"client_email\": \"x\"}";
+            assert!(with_text(damaged).message().contains("damaged"));
             let error = refused("gs://b", &[("google_service_account_key", path)]);
             assert!(error.message().contains("not the path"), "{error}");
         });
