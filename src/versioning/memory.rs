@@ -161,15 +161,10 @@ fn is_full(cause: &io::Error) -> bool {
 
 /// What a failure of DataFusion means. An [`Error`] that it carries comes out as it was.
 pub fn failed(cause: &DataFusionError) -> Error {
-    let first: &(dyn Cause + 'static) = cause;
-    fn under<'a>(error: &&'a (dyn Cause + 'static)) -> Option<&'a (dyn Cause + 'static)> {
-        (*error).source()
-    }
-    let chain = || successors(Some(first), under);
-    if let Some(own) = chain().find_map(|error| error.downcast_ref::<Error>()) {
+    if let Some(own) = chain(cause).find_map(|error| error.downcast_ref::<Error>()) {
         return own.clone();
     }
-    if let Some(cause) = chain().find_map(|error| error.downcast_ref::<io::Error>()) {
+    if let Some(cause) = chain(cause).find_map(|error| error.downcast_ref::<io::Error>()) {
         return of_directory("the spill directory", cause);
     }
     match cause.find_root() {
@@ -183,6 +178,10 @@ pub fn failed(cause: &DataFusionError) -> Error {
         ),
     }
     .caused_by(cause)
+}
+
+fn chain(first: &DataFusionError) -> impl Iterator<Item = &(dyn Cause + 'static)> {
+    successors(Some(first as &(dyn Cause + 'static)), |error| (*error).source())
 }
 
 /// A share of a pool, for those who come first.

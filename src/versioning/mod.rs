@@ -1,6 +1,7 @@
 //! Sample-level versions: how rows are hashed, and what their by-field columns say.
 //!
-//! Arrow in, Arrow out: nothing here knows where the rows come from or where they go.
+//! Arrow in, Arrow out: nothing here knows where the rows come from or where they go. What does not fit into
+//! memory waits in files.
 
 mod aggregation;
 mod comparison;
