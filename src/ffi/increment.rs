@@ -149,7 +149,8 @@ pub unsafe extern "C" fn metaxy_increment_input_progress(
 /// As for a total that is not known. NaN would be lost in JSON, and compares with nothing.
 const NOT_KNOWN: f64 = -1.0;
 
-/// Tells which stores were asked for each feature that was read to resolve this one, itself included.
+/// Tells which stores were asked for each feature that was read to resolve this one, itself included. A feature is not
+/// listed if no store has a table of it.
 ///
 /// `stores` receives a stream that the caller releases, of one batch with the column `feature` (large text) and then those
 /// of `metaxy_store_find`. Any thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.

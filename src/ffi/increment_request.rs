@@ -64,9 +64,13 @@ pub unsafe extern "C" fn metaxy_increment_request_new(
     }
 }
 
-/// Adds a condition on rows, such as `"frames > 10"`: on those of `feature`, which is the one that is resolved or one
-/// that it depends on, or, if `feature` is NULL, on those of each feature that it depends on, on its own stored ones, and
-/// on samples. Rows that fail a condition count as if they were not there.
+/// Adds a condition on rows, such as `"frames > 10"`.
+///
+/// It is one on the rows of `feature`. If that is a feature that the resolved one depends on, its rows that fail the
+/// condition count as if they were not there. If it is the resolved one, the condition is one of
+/// `metaxy_increment_request_add_target_filter`. If it is NULL, rows that fail the condition count as if they were not
+/// there in each feature that the resolved one depends on, and its own stored ones are not orphaned if they fail. Given
+/// samples count only if they meet all conditions on the resolved feature, target filters included.
 ///
 /// `feature` and `filter` are borrowed for the call and parsed when resolving. One thread at a time. Fails with
 /// `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.

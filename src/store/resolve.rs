@@ -126,6 +126,7 @@ impl Store {
     ) -> Result<SampleResolver> {
         let (graph, hash) = self.resolvable(key).await?;
         let plan = graph.plan(key)?;
+        check_filtered(&plan, request)?;
         let own = Filters::of(key, request)?;
         let everywhere: Vec<Filter> = own.own.into_iter().chain(own.global).chain(own.target).collect();
         let given = GivenSamples::new(plan.feature, schema, everywhere.clone(), hash)?;
@@ -200,16 +201,7 @@ impl Store {
         visits: &mut Vec<(FeatureKey, Vec<Visit>)>,
     ) -> Result<Workload> {
         let feature = &plan.feature.key;
-        for (name, text) in &request.filters {
-            let known = name == feature.as_str()
-                || plan.upstreams.iter().any(|upstream| upstream.spec.key.as_str() == name);
-            if !known {
-                return Err(Error::invalid(format!(
-                    "the filter `{text}` is for {name}, which is neither {feature} nor a dependency of it"
-                ))
-                .with("filter", text));
-            }
-        }
+        check_filtered(plan, request)?;
         let expected = Expected::new(plan, hash)?;
         let mut upstreams = Vec::with_capacity(plan.upstreams.len());
         for (number, upstream) in plan.upstreams.iter().enumerate() {
@@ -251,6 +243,22 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Refuses filters on features that have nothing to do with the one that is resolved.
+fn check_filtered(plan: &Plan<'_>, request: &IncrementRequest) -> Result<()> {
+    let feature = &plan.feature.key;
+    for (name, text) in &request.filters {
+        let known = name == feature.as_str()
+            || plan.upstreams.iter().any(|upstream| upstream.spec.key.as_str() == name);
+        if !known {
+            return Err(Error::invalid(format!(
+                "the filter `{text}` is for {name}, which is neither {feature} nor a dependency of it"
+            ))
+            .with("filter", text));
+        }
+    }
+    Ok(())
 }
 
 /// The filters of a request that are not those of dependencies.

@@ -178,12 +178,16 @@ static void the_columns_of_parts(void) {
     GIVES(METAXY_OK, metaxy_increment_served_by(increment, &stores, &error));
     has_columns(stores, "feature store uri table version outcome problem");
     GIVES(METAXY_OK, metaxy_increment_served_by(increment, &stores, &error));
-    IS_TEXT(&stores, "feature outcome", "crop|absent\nvideo|served");
+    IS_TEXT(&stores, "feature outcome", "video|served");
     metaxy_increment_free(increment);
 
     process(store, "crop", NULL);
     remove_sample(store, "video", "id = 'b'");
     increment = resolve(store, "crop", NULL);
+    GIVES(METAXY_OK, metaxy_increment_served_by(increment, &stores, &error));
+    IS_TEXT(&stores, "feature outcome", "crop|served\nvideo|served");
+    GIVES(METAXY_OK, metaxy_increment_input_progress(increment, &percent, &error));
+    CHECK(percent == 100);
     rows = part(increment, ORPHANED);
     IS_TEXT(&rows, "id content metaxy_deleted_at", "b|dog|null");
     metaxy_increment_free(increment);

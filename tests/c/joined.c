@@ -1,5 +1,4 @@
-/* Versions of rows that the caller has: of those that it joined itself, pulled as they are asked for, and of those that are
-   stored under another version of their feature. */
+/* Versions of rows that the caller joined itself: computed as they are pulled; taken over on every path. */
 #include "check.h"
 #include "table.h"
 
@@ -57,8 +56,6 @@ static MetaxyIncrement *resolve(const MetaxyStore *store) {
 
 static const char VERSIONS[] =
     "id content metaxy_provenance_by_field metaxy_provenance metaxy_data_version_by_field metaxy_data_version";
-
-/* ---- rows that the caller joined ---- */
 
 static void as_if_resolved(void) {
     MetaxyStore *store = family();
@@ -224,94 +221,10 @@ static void wrong_rows(void) {
     metaxy_store_free(store);
 }
 
-/* ---- rows that are stored ---- */
-
-/* The version of "video/crop" now. */
-static void version_now(const MetaxyStore *store, char version[128]) {
-    struct ArrowArrayStream features = {0};
-    GIVES(METAXY_OK, metaxy_store_features(store, NULL, &features, &error));
-    char *text = text_of(&features, "feature feature_version");
-    CHECK(sscanf(text, "video/crop|%127[^\n]", version) == 1);
-    free(text);
-}
-
-static void rebased(void) {
-    MetaxyStore *store = family();
-    struct ArrowArrayStream rows = {0};
-    char first[128] = "", second[128] = "";
-    uint64_t new_rows = 9;
-    write_videos(store);
-    version_now(store, first);
-    MetaxyIncrement *increment = resolve(store);
-    GIVES(METAXY_OK, metaxy_increment_read_new(increment, NULL, &rows, &error));
-    GIVES(METAXY_OK, metaxy_store_write(store, "video/crop", &rows, NULL, NULL, &error));
-    metaxy_increment_free(increment);
-
-    /* The code is another, and does the same. */
-    GIVES(METAXY_OK, metaxy_store_define(store, CROP("2"), &error));
-    version_now(store, second);
-    CHECK(strcmp(first, second) != 0);
-    for (int explicitly = 0; explicitly < 2; explicitly++) {
-        GIVES(METAXY_OK, metaxy_store_rebase(store, "video/crop", first, explicitly ? second : NULL, NULL, &rows, &error));
-        ARE_SAME(text_and_check(&rows, "id content"), table_copy("a|cat\nb|dog\nc|owl"));
-    }
-    GIVES(METAXY_OK, metaxy_store_rebase(store, "video/crop", first, NULL, NULL, &rows, &error));
-    GIVES(METAXY_OK, metaxy_store_write(store, "video/crop", &rows, NULL, NULL, &error));
-    increment = resolve(store);
-    GIVES(METAXY_OK, metaxy_increment_counts(increment, &new_rows, NULL, NULL, &error));
-    CHECK(new_rows == 0);
-    metaxy_increment_free(increment);
-
-    /* The stream needs no store. */
-    GIVES(METAXY_OK, metaxy_store_rebase(store, "video/crop", first, NULL, NULL, &rows, &error));
-    metaxy_store_free(store);
-    ARE_SAME(text_and_check(&rows, "id"), table_copy("a\nb\nc"));
-}
-
-static void wrong_versions(void) {
-    MetaxyStore *store = family();
-    MetaxyContext *cancelled = NULL;
-    struct ArrowArrayStream rows;
-    char version[128] = "";
-    version_now(store, version);
-    GIVES(METAXY_OK, metaxy_context_new(&cancelled, &error));
-    GIVES(METAXY_OK, metaxy_context_cancel(cancelled, &error));
-    const struct {
-        const MetaxyStore *store;
-        const char *feature, *from, *to;
-        const MetaxyContext *context;
-        MetaxyStatus status;
-        const char *says;
-    } calls[] = {
-        {NULL, "video/crop", version, NULL, NULL, METAXY_INVALID_HANDLE, "found NULL"},
-        {store, NULL, version, NULL, NULL, METAXY_INVALID_ARGUMENT, "feature is NULL"},
-        {store, "video/crop", NULL, NULL, NULL, METAXY_INVALID_ARGUMENT, "from_version is NULL"},
-        {store, "video/crop", version, "\xff", NULL, METAXY_INVALID_ARGUMENT, "to_version is not UTF-8"},
-        {store, "video/crop", version, NULL, (const MetaxyContext *)store, METAXY_INVALID_HANDLE, "found the MetaxyStore"},
-        {store, "video/crop", version, NULL, cancelled, METAXY_CANCELLED, "cancelled"},
-        {store, "video/corp", version, NULL, NULL, METAXY_NOT_FOUND, "video/corp"},
-        {store, "video/raw", version, NULL, NULL, METAXY_INVALID_ARGUMENT, "video/raw"},
-        {store, "video/crop", version, "0000", NULL, METAXY_NOT_FOUND, "0000"},
-    };
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        memset(&rows, 0xff, sizeof rows);
-        GIVES(calls[i].status, metaxy_store_rebase(calls[i].store, calls[i].feature, calls[i].from, calls[i].to,
-                                                   calls[i].context, &rows, &error));
-        SAYS(calls[i].says);
-        CHECK(rows.release == NULL);
-    }
-    GIVES(METAXY_INVALID_ARGUMENT, metaxy_store_rebase(store, "video/crop", version, NULL, NULL, NULL, &error));
-    SAYS("rows is NULL");
-    metaxy_context_free(cancelled);
-    metaxy_store_free(store);
-}
-
 int main(void) {
     wrong_rows();
-    wrong_versions();
     as_if_resolved();
     lazily();
     failing_later();
-    rebased();
     return done();
 }
