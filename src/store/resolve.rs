@@ -405,18 +405,31 @@ async fn compare(
         call.progress(done, total);
         call.check()?;
     }
-    let mut orphaned = RoaringTreemap::new();
-    let tally = comparison.finish(&mut |change, origin| sink.add(change, origin), &mut |place| {
-        orphaned.insert(place);
-        Ok(())
-    })?;
-    increment.orphaned = Arc::new(orphaned);
-    (increment.new, increment.stale) = sink.finish()?;
+    let tally = settle(comparison, sink, increment).await?;
     increment.progress = match stored {
         None => (done > 0).then_some(0.0),
         Some(_) => progress(&tally),
     };
     Ok(())
+}
+
+/// Decides about what had to wait, and fills the parts of the increment.
+async fn settle(comparison: Comparison, mut sink: Sink, increment: &mut Increment) -> Result<Tally> {
+    // What was spilled is read back here, which may take its time.
+    let settled = tokio::task::spawn_blocking(move || {
+        let mut orphaned = RoaringTreemap::new();
+        let tally = comparison.finish(&mut |change, origin| sink.add(change, origin), &mut |place| {
+            orphaned.insert(place);
+            Ok(())
+        })?;
+        let (new, stale) = sink.finish()?;
+        Ok((tally, orphaned, new, stale))
+    });
+    let settled =
+        settled.await.map_err(|cause| Error::new(Status::Internal, format!("comparing failed: {cause}")))?;
+    let (tally, orphaned, new, stale) = settled?;
+    (increment.new, increment.stale, increment.orphaned) = (new, stale, Arc::new(orphaned));
+    Ok(tally)
 }
 
 /// The share of the keys that are not new, in percent; Metaxy's `calculate_input_progress`.
@@ -550,20 +563,13 @@ impl SampleResolver {
 
     /// Ends the samples: what is stored and was not among them is orphaned.
     pub async fn finish(self, call: &Call) -> Result<Increment> {
-        call.check()?;
-        let SampleResolver { store, comparison, spool, mut sink, mut increment, .. } = self;
+        let SampleResolver { store, comparison, spool, sink, mut increment, .. } = self;
         let feature = increment.feature.clone();
-        let finish = || {
-            let mut orphaned = RoaringTreemap::new();
-            comparison.finish(&mut |change, origin| sink.add(change, origin), &mut |place| {
-                orphaned.insert(place);
-                Ok(())
-            })?;
-            increment.orphaned = Arc::new(orphaned);
-            (increment.new, increment.stale) = sink.finish()?;
+        let resolved = call.run(async {
+            settle(comparison, sink, &mut increment).await?;
             increment.source = Source::Samples(spool.finish()?);
             Ok(increment)
-        };
-        finish().map_err(|error: Error| store.located(error).with("feature", &feature))
+        });
+        resolved.await.map_err(|error| store.located(error).with("feature", &feature))
     }
 }

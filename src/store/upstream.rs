@@ -113,7 +113,15 @@ impl Upstream {
         let serving = match Serving::find(store, &spec.key, &request, own).await {
             Ok(serving) => serving,
             Err(error) if dep.optional && error.status() == Status::NotFound => return Ok(None),
-            Err(error) => return Err(error.with("upstream", &spec.key)),
+            Err(error) => {
+                let of = |reason: &str| {
+                    format!(
+                        "the rows of {}, on which {} depends, cannot be read: {reason}",
+                        spec.key, plan.feature.key
+                    )
+                };
+                return Err(error.reworded(of).with("upstream", &spec.key));
+            }
         };
         visits.push((spec.key.clone(), serving.visits().to_vec()));
         let schema = serving.schema().clone();

@@ -170,3 +170,194 @@ fn several_parents_and_shards() {
     println!("{:?}", rows(&part(&increment, Part::New)));
     assert_eq!(column(&part(&increment, Part::New), "id"), ["a", "a", "a", "b"]);
 }
+
+fn refused(store: &Store, feature: &str, request: &IncrementRequest, status: Status, parts: &[&str]) {
+    let error = failure(resolve(store, feature, request));
+    assert_eq!(error.status(), status, "{error}");
+    for part in parts.iter().chain([&feature]) {
+        assert!(error.message().contains(part) || error.detail("feature") == Some(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn dependencies_that_are_not_there_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_directory(directory.path());
+    let everything = IncrementRequest::default();
+    refused(&store, "crop", &everything, Status::NotFound, &["video", "crop", "write it first"]);
+    refused(&store, "frame", &everything, Status::NotFound, &["frame"]);
+    define(&store, json!({"key": "faces", "id_columns": ["id"], "deps": ["frame"], "fields": ["x"]}));
+    refused(&store, "faces", &everything, Status::NotFound, &["frame"]);
+    let cycle = json!([
+        {"key": "egg", "id_columns": ["id"], "deps": ["hen"], "fields": ["x"]},
+        {"key": "hen", "id_columns": ["id"], "deps": ["egg"], "fields": ["x"]}
+    ]);
+    let error = failure(store.define(&cycle.to_string()));
+    assert!(["egg", "hen"].iter().all(|key| error.message().contains(key)), "{error}");
+    refused(&store, "metaxy-system/feature_versions", &everything, Status::Unsupported, &["samples"]);
+}
+
+#[test]
+fn filters_name_columns_and_features_that_are_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_directory(directory.path());
+    videos(&store, &["a", "b"], &["1", "1"]);
+    let increment = resolve(&store, "crop", &IncrementRequest::default()).unwrap();
+    write_part(&store, "crop", &increment);
+    let of = |feature: &str, text: &str| IncrementRequest {
+        filters: vec![(feature.to_owned(), text.to_owned())],
+        ..Default::default()
+    };
+    let invalid = Status::InvalidArgument;
+    refused(&store, "crop", &of("video", "width > 1"), invalid, &["width", "video"]);
+    refused(&store, "crop", &of("crop", "width > 1"), invalid, &["width", "crop"]);
+    refused(&store, "crop", &of("audio", "id = 'a'"), invalid, &["audio", "dependency"]);
+    refused(&store, "crop", &of("video", "frames >"), invalid, &["frames >"]);
+    let everywhere =
+        |text: &str| IncrementRequest { global_filters: vec![text.to_owned()], ..Default::default() };
+    refused(&store, "crop", &everywhere("width > 1"), invalid, &["width", "video"]);
+    // Only the feature itself has it, or only what it depends on.
+    let own = batch(vec![
+        ("id", text(&["a"])),
+        ("score", text(&["good"])),
+        ("metaxy_provenance_by_field", by_field(&["x"], &["1"])),
+    ]);
+    write(&store, "crop", &[own], &[]).unwrap();
+    refused(&store, "crop", &everywhere("score = 'good'"), invalid, &["score", "video"]);
+    let predicate =
+        IncrementRequest { staleness_predicates: vec!["width > 1".to_owned()], ..Default::default() };
+    refused(&store, "crop", &predicate, invalid, &["width", "stored rows"]);
+    assert_eq!(all(&store, "crop")[1], ["a"]);
+    define(
+        &store,
+        json!({"key": "late", "id_columns": ["id"], "fields": ["x"],
+        "deps": [{"feature": "video", "rename": {"frames": "length"}, "filters": ["frames > 0"]}]}),
+    );
+    refused(&store, "late", &IncrementRequest::default(), invalid, &["frames", "length", "video"]);
+}
+
+#[test]
+fn columns_that_two_dependencies_bring_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_directory(directory.path());
+    define(
+        &store,
+        json!([
+            {"key": "audio", "id_columns": ["id"], "fields": ["x"]},
+            {"key": "both", "id_columns": ["id"], "fields": ["x"], "deps": ["video", "audio"]},
+            {"key": "renamed", "id_columns": ["id"], "fields": ["x"],
+             "deps": ["video", {"feature": "audio", "rename": {"frames": "samples"}}]},
+            {"key": "selected", "id_columns": ["id"], "fields": ["x"],
+             "deps": ["video", {"feature": "audio", "select": ["pitch"]}]},
+            {"key": "twice", "id_columns": ["id"], "fields": ["x"], "deps": [{"feature": "video", "rename": {"frames": "id2"}},
+              {"feature": "audio", "rename": {"frames": "pitch"}}]}
+        ]),
+    );
+    videos(&store, &["a"], &["1"]);
+    let audio = batch(vec![
+        ("id", text(&["a"])),
+        ("frames", text(&["f"])),
+        ("metaxy_provenance_by_field", by_field(&["x"], &["1"])),
+    ]);
+    write(&store, "audio", &[audio], &[]).unwrap();
+    let everything = IncrementRequest::default();
+    let invalid = Status::InvalidArgument;
+    refused(&store, "both", &everything, invalid, &["video", "audio", "frames", "rename", "select"]);
+    refused(&store, "selected", &everything, Status::SchemaMismatch, &["audio", "pitch"]);
+    let increment = resolve(&store, "renamed", &everything).unwrap();
+    let rows = rows(&part(&increment, Part::New));
+    assert_eq!((&rows[0]["frames"], &rows[0]["samples"]), (&json!(0), &json!("f")));
+    // A column that takes the name of another.
+    let more = batch(vec![
+        ("id", text(&["b"])),
+        ("frames", text(&["f"])),
+        ("pitch", text(&["p"])),
+        ("metaxy_provenance_by_field", by_field(&["x"], &["1"])),
+    ]);
+    write(&store, "audio", &[more], &[]).unwrap();
+    refused(&store, "twice", &everything, invalid, &["audio", "frames", "pitch"]);
+}
+
+#[test]
+fn ids_that_cannot_be_equal_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_directory(directory.path());
+    define(
+        &store,
+        json!([
+            {"key": "audio", "id_columns": ["id"], "fields": ["x"]},
+            {"key": "both", "id_columns": ["id"], "fields": ["x"], "deps": ["video", "audio"]}
+        ]),
+    );
+    videos(&store, &["1"], &["1"]);
+    let numbered = |version: &str| {
+        batch(vec![
+            ("id", Arc::new(Int64Array::from(vec![1])) as _),
+            ("metaxy_provenance_by_field", by_field(&["x"], &[version])),
+        ])
+    };
+    write(&store, "audio", &[numbered("1")], &[]).unwrap();
+    let mismatch = Status::SchemaMismatch;
+    refused(
+        &store,
+        "both",
+        &IncrementRequest::default(),
+        mismatch,
+        &["id", "Int64", "LargeUtf8", "video", "audio"],
+    );
+    write(&store, "crop", &[numbered("1")], &[]).unwrap();
+    refused(&store, "crop", &IncrementRequest::default(), mismatch, &["id", "Int64", "LargeUtf8"]);
+}
+
+#[test]
+fn samples_that_cannot_be_compared_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_directory(directory.path());
+    let everything = IncrementRequest::default();
+    let no_ids = batch(vec![("metaxy_provenance_by_field", by_field(&["x"], &["1"]))]);
+    let no_provenance = batch(vec![("id", text(&["a"]))]);
+    let no_member =
+        batch(vec![("id", text(&["a"])), ("metaxy_provenance_by_field", by_field(&["y"], &["1"]))]);
+    let no_struct = batch(vec![("id", text(&["a"])), ("metaxy_provenance_by_field", text(&["1"]))]);
+    for (given, missing) in [
+        (no_ids, "no column id"),
+        (no_provenance, "no column metaxy_provenance_by_field"),
+        (no_member, "`x`"),
+        (no_struct, "must be a struct"),
+    ] {
+        let error = failure(resolve_samples(&store, "video", &[given], &everything));
+        assert_eq!(error.status(), Status::SchemaMismatch, "{error}");
+        assert!(error.message().contains(missing), "{error}");
+        assert_eq!(error.detail("feature"), Some("video"), "{error}");
+    }
+}
+
+#[test]
+fn memory_and_its_files_are_looked_at_when_a_store_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let try_with = |pairs: &[(&str, &str)]| failure(Store::open(path, &options(pairs), &Call::default()));
+    let error = try_with(&[("memory.bytes", "1000000")]);
+    assert_eq!((error.status(), error.detail("option")), (Status::InvalidArgument, Some("memory.bytes")));
+    assert!(error.message().contains("16777216"), "{error}");
+    let error = try_with(&[("spill.directory", "/proc/self")]);
+    assert_eq!(error.detail("option"), Some("spill.directory"), "{error}");
+    let error = try_with(&[("spill.directory", "/nowhere/at/all")]);
+    assert!(error.message().contains("/nowhere/at/all"), "{error}");
+    let error = try_with(&[("spill.directory", "/etc/hostname")]);
+    assert!(error.message().contains("/etc/hostname"), "{error}");
+}
+
+#[test]
+fn a_call_that_is_cancelled_resolves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_directory(directory.path());
+    videos(&store, &["a"], &["1"]);
+    let context = metaxy::store::context::Context::new();
+    context.cancel();
+    let (everything, call) = (IncrementRequest::default(), context.begin());
+    let resolved = store.runtime().block_on(store.resolve_update("crop", &everything, &call));
+    assert_eq!(failure(resolved).status(), Status::Cancelled);
+    store.close().unwrap();
+    refused(&store, "crop", &IncrementRequest::default(), Status::InvalidState, &[]);
+}
