@@ -57,7 +57,7 @@ impl Keying {
     }
 
     /// The keys of the rows of one side, whose columns are called `names`, and those rows of the batch that are kept.
-    fn keys(&self, batch: &RecordBatch, names: &[String]) -> Result<(RecordBatch, Vec<u128>)> {
+    pub fn keys(&self, batch: &RecordBatch, names: &[String]) -> Result<(RecordBatch, Vec<u128>)> {
         let mut columns = self.columns(batch, names)?;
         let mut batch = batch.clone();
         if let Some(shard) = &self.shard {
@@ -172,6 +172,11 @@ impl StoredRows {
 }
 
 impl Conditions {
+    /// Of rows that are asked nothing.
+    pub fn none() -> Conditions {
+        Conditions { targets: Vec::new(), orphans: Vec::new(), predicates: Vec::new() }
+    }
+
     fn all(&self) -> impl Iterator<Item = &Filter> + Clone {
         self.targets.iter().chain(&self.orphans).chain(&self.predicates)
     }

@@ -125,6 +125,11 @@ impl Store {
     }
 
     pub(super) fn ask(&self, key: &FeatureKey, request: &ReadRequest) -> Result<Ask> {
+        self.ask_in(self.graph(), key, request)
+    }
+
+    /// As [`Store::ask`], of the version that the feature has in `graph`.
+    pub(super) fn ask_in(&self, graph: Arc<Graph>, key: &FeatureKey, request: &ReadRequest) -> Result<Ask> {
         self.check_open()?;
         if request.batch_rows == Some(0) {
             return Err(Error::invalid("a batch cannot have 0 rows; leave batch_rows out for the default"));
@@ -132,7 +137,6 @@ impl Store {
         let filters = request.filters.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>>>()?;
         // Metaxy keeps no history of its own tables: each row counts.
         let every_row = request.sample_history || key.is_system();
-        let graph = self.graph();
         let local = request.local || key.is_system() || self.chain().fallbacks.is_empty();
         let id_columns = if key.is_system() || (every_row && request.feature_history && local) {
             Vec::new()

@@ -14,6 +14,7 @@ use arrow::compute::{is_not_null, is_null};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::conform::{conform, show, stored_type};
+use super::options::WRITE_VERSIONS;
 use super::repeats::Repeat;
 use super::system_columns as system;
 use crate::backend::unusable_column_name;
@@ -32,10 +33,29 @@ pub struct Stamp {
 /// What makes rows those of now.
 #[derive(Clone, Debug)]
 pub struct Fresh {
-    pub feature_version: String,
-    pub project_version: String,
+    pub versions: Versioned,
     /// Microseconds since 1970 in UTC.
     pub time: i64,
+}
+
+/// Of which versions of the feature and of its project rows are.
+#[derive(Clone, Debug)]
+pub enum Versioned {
+    Stamped {
+        feature_version: String,
+        project_version: String,
+    },
+    /// Of those that each row brings.
+    Kept,
+}
+
+/// The columns that [`Versioned`] is about.
+const VERSIONS: [&str; 2] = [system::FEATURE_VERSION, system::PROJECT_VERSION];
+
+impl Stamp {
+    fn keeps_versions(&self) -> bool {
+        matches!(self.fresh, Some(Fresh { versions: Versioned::Kept, .. }))
+    }
 }
 
 /// How the rows of one write become rows of the table.
@@ -65,7 +85,14 @@ impl Incoming {
         let feature = spec.key.to_string();
         let given = Arc::new(with_canonical_names(given));
         check_columns(&feature, &spec.id_columns, &given)?;
-        let members: Vec<String> = spec.fields.iter().map(|field| field.key.struct_key()).collect();
+        let mut members: Vec<String> = spec.fields.iter().map(|field| field.key.struct_key()).collect();
+        if stamp.keeps_versions() {
+            check_versioned(&feature, &given)?;
+            // The feature may have had other fields in that version.
+            if let Some(theirs) = struct_members(&given, system::PROVENANCE_BY_FIELD) {
+                members = theirs;
+            }
+        }
         let stored = stored_schema(&given, table, &members).map_err(|error| about(&feature, error))?;
         Ok(Incoming {
             feature,
@@ -157,8 +184,7 @@ impl Incoming {
             system::PROVENANCE => versions.provenance.clone(),
             system::DATA_VERSION_BY_FIELD => versions.data_version_by_field.clone(),
             system::DATA_VERSION => versions.data_version.clone(),
-            system::FEATURE_VERSION => text(Some(&fresh.feature_version), rows),
-            system::PROJECT_VERSION => text(Some(&fresh.project_version), rows),
+            name if VERSIONS.contains(&name) => self.version(name, batch, &fresh.versions)?,
             system::MATERIALIZATION_ID => text(self.stamp.materialization_id.as_deref(), rows),
             system::UPDATED_AT => times(fresh.time, rows),
             system::CREATED_AT => given.cloned().unwrap_or_else(|| times(fresh.time, rows)),
@@ -168,6 +194,28 @@ impl Incoming {
             _ => given.cloned().unwrap_or_else(|| new_null_array(field.data_type(), rows)),
         };
         self.in_shape(&array, field)
+    }
+
+    fn version(&self, name: &str, batch: &RecordBatch, versions: &Versioned) -> Result<ArrayRef> {
+        match (versions, batch.column_by_name(name)) {
+            (Versioned::Stamped { feature_version, .. }, _) if name == system::FEATURE_VERSION => {
+                Ok(text(Some(feature_version), batch.num_rows()))
+            }
+            (Versioned::Stamped { project_version, .. }, _) => {
+                Ok(text(Some(project_version), batch.num_rows()))
+            }
+            (Versioned::Kept, Some(given)) => {
+                self.refuse_nulls(given, name, |row| {
+                    format!(
+                        "row {row} has no value in the column {name}; with {WRITE_VERSIONS}=keep every row needs one in each \
+                         of: {}",
+                        VERSIONS.join(", ")
+                    )
+                })?;
+                Ok(given.clone())
+            }
+            (Versioned::Kept, None) => Err(about(&self.feature, no_version(name))),
+        }
     }
 
     /// The column of rows that a store gave, as it is; only a run that is named replaces theirs.
@@ -286,25 +334,29 @@ impl Incoming {
     fn check_ids(&self, batch: &RecordBatch) -> Result<()> {
         for name in &self.id_columns {
             let Some(column) = batch.column_by_name(name) else { continue };
-            let null = match column.logical_null_count() {
-                0 => None,
-                _ => is_null(column).ok().and_then(|nulls| nulls.values().set_indices().next()),
-            };
-            if let Some(row) = null {
-                return Err(self
-                    .refuse(
-                        Status::InvalidArgument,
-                        format!(
-                            "row {} has no value in the id column {name}; every row needs a value in each of: {}",
-                            self.rows + row as u64,
-                            self.id_columns.join(", ")
-                        ),
-                    )
-                    .with("column", name)
-                    .with("value", "null"));
-            }
+            self.refuse_nulls(column, name, |row| {
+                format!(
+                    "row {row} has no value in the id column {name}; every row needs a value in each of: {}",
+                    self.id_columns.join(", ")
+                )
+            })?;
         }
         Ok(())
+    }
+
+    /// An error for the first null of a column, with the `reason` for its row.
+    fn refuse_nulls(&self, column: &ArrayRef, name: &str, reason: impl Fn(u64) -> String) -> Result<()> {
+        let null = match column.logical_null_count() {
+            0 => None,
+            _ => is_null(column).ok().and_then(|nulls| nulls.values().set_indices().next()),
+        };
+        match null {
+            None => Ok(()),
+            Some(row) => {
+                let refused = self.refuse(Status::InvalidArgument, reason(self.rows + row as u64));
+                Err(refused.with("column", name).with("value", "null"))
+            }
+        }
     }
 
     /// The error for two rows about one sample, of which `later` is the second.
@@ -446,6 +498,28 @@ fn check_columns(feature: &str, id_columns: &[String], given: &Schema) -> Result
         }
     }
     Ok(())
+}
+
+/// Refuses rows that were to keep their versions, and have none.
+fn check_versioned(feature: &str, given: &Schema) -> Result<()> {
+    match VERSIONS.into_iter().find(|name| given.column_with_name(name).is_none()) {
+        None => Ok(()),
+        Some(name) => Err(about(feature, no_version(name))),
+    }
+}
+
+fn no_version(name: &str) -> Error {
+    let reason = format!(
+        "there is no column {name}, which rows need to keep their versions; add it, or leave {WRITE_VERSIONS} away"
+    );
+    Error::new(Status::SchemaMismatch, reason).with("column", name).with("option", WRITE_VERSIONS)
+}
+
+fn struct_members(schema: &Schema, column: &str) -> Option<Vec<String>> {
+    match schema.field_with_name(column).ok()?.data_type() {
+        DataType::Struct(members) => Some(members.iter().map(|member| member.name().clone()).collect()),
+        _ => None,
+    }
 }
 
 /// The columns that a write stores: those given and the system columns, in the table's types where

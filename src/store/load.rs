@@ -87,6 +87,23 @@ impl Store {
         call.run(Box::pin(read)).await.map_err(|error| self.located(error))
     }
 
+    /// The graph in which `feature` had `version` when it was last pushed with it, and what was pushed.
+    pub(super) async fn pushed_as(
+        &self,
+        feature: &FeatureKey,
+        version: &str,
+    ) -> Result<Option<(Graph, Pushed)>> {
+        let sources = Sources::of(self).await?;
+        let Some(pushed) = sources.of_feature_version(feature, version).await? else { return Ok(None) };
+        let pushes = Pushes {
+            project: pushed.project.clone(),
+            project_version: pushed.project_version.clone(),
+            features: vec![feature.to_string()],
+        };
+        let mut found = self.find_pushed(&pushes, &Graph::default()).await?;
+        Ok(Some((with_fitting(&Graph::default(), &mut found)?, pushed)))
+    }
+
     /// The definitions that are asked for, with those that they depend on and `known` does not have.
     async fn find_pushed(&self, pushes: &Pushes, known: &Graph) -> Result<Vec<Found>> {
         let features = pushes.features.iter().map(|name| FeatureKey::parse(name));

@@ -38,6 +38,7 @@ mod push;
 mod pushed;
 mod read;
 mod rebase;
+mod rebased;
 mod repeats;
 mod report;
 mod resolve;

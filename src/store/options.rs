@@ -68,6 +68,7 @@ pub const PRUNE_OLDER_THAN_MS: &str = "prune.older_than_ms";
 pub const PURGE_OLDER_THAN_MS: &str = "purge.older_than_ms";
 pub const PURGE_TOMBSTONES: &str = "purge.tombstones";
 pub const WRITE_DUPLICATES: &str = "write.duplicates";
+pub const WRITE_VERSIONS: &str = "write.versions";
 pub const WRITE_CROSS_PROJECT: &str = "write.cross_project";
 pub const BUFFER_ROWS: &str = "buffer.rows";
 pub const BUFFER_BYTES: &str = "buffer.bytes";
@@ -244,6 +245,14 @@ pub const KNOWN: &[Known] = &[
         default: "error",
         description: "what an id that occurs twice in one write means: an error, or that its last row is kept, which \
                       is what a buffered writer does unless told",
+    },
+    Known {
+        key: WRITE_VERSIONS,
+        kind: Kind::Choice(&["stamp", "keep"]),
+        scope: "write, buffer",
+        default: "stamp",
+        description: "the feature and project version of written rows: stamp, those of now; keep, those that each row \
+                      brings, and must bring",
     },
     Known {
         key: BUFFER_ROWS,

@@ -111,6 +111,10 @@ impl<'b> Row<'b> {
         text(&self.batch.project_version, self.index)
     }
 
+    pub fn feature_version(&self) -> Option<&'b str> {
+        text(&self.batch.feature_version, self.index)
+    }
+
     pub fn definition_version(&self) -> Option<&'b str> {
         text(&self.batch.definition_version, self.index)
     }
@@ -141,6 +145,7 @@ struct Columns {
     recorded_at: TimestampMicrosecondArray,
     project: Option<LargeStringArray>,
     project_version: Option<LargeStringArray>,
+    feature_version: Option<LargeStringArray>,
     definition_version: Option<LargeStringArray>,
     spec: Option<LargeStringArray>,
     schema: Option<LargeStringArray>,
@@ -174,6 +179,7 @@ impl Columns {
             recorded_at: recorded_at.ok_or_else(|| missing(RECORDED_AT))?,
             project: text(PROJECT)?,
             project_version: text(system::PROJECT_VERSION)?,
+            feature_version: text(system::FEATURE_VERSION)?,
             definition_version: text(DEFINITION_VERSION)?,
             spec: text(FEATURE_SPEC)?,
             schema: text(FEATURE_SCHEMA)?,
@@ -213,6 +219,7 @@ pub async fn each_row(table: &Table, columns: &[&str], mut each: impl FnMut(&Row
 const DEFINITION: &[&str] = &[
     PROJECT,
     FEATURE_KEY,
+    system::FEATURE_VERSION,
     DEFINITION_VERSION,
     RECORDED_AT,
     FEATURE_SPEC,
@@ -364,6 +371,17 @@ impl Sources {
         let mut found = found.await?;
         self.keep_first(&mut found);
         Ok(found)
+    }
+
+    /// The newest definition with which `feature` had `version`, of those that say of which project version they are.
+    pub async fn of_feature_version(&self, feature: &FeatureKey, version: &str) -> Result<Option<Pushed>> {
+        let found = self.choose(|row, known| {
+            row.key == *feature
+                && row.feature_version() == Some(version)
+                && row.project_version().is_some()
+                && known.is_none_or(|known| row.recorded_at >= known.recorded_at)
+        });
+        Ok(found.await?.found.remove(feature))
     }
 
     /// Keeps the definitions of the first store that has any of them.

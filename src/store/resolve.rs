@@ -82,9 +82,9 @@ impl Store {
             .with("argument", "samples"));
         }
         let mut visits = Vec::new();
-        let workload = Arc::new(self.workload(&plan, request, hash, &mut visits).await?);
+        let workload = Arc::new(self.workload(&graph, &plan, request, hash, &mut visits).await?);
         let own = Filters::of(key, request)?;
-        let stored = self.stored(key, request, &mut visits).await?;
+        let stored = self.stored(&graph, key, request, &mut visits).await?;
         let stored = stored.map(|serving| StoredRows {
             serving,
             conditions: Arc::new(Conditions {
@@ -131,7 +131,7 @@ impl Store {
         let everywhere: Vec<Filter> = own.own.into_iter().chain(own.global).chain(own.target).collect();
         let given = GivenSamples::new(plan.feature, schema, everywhere.clone(), hash)?;
         let mut visits = Vec::new();
-        let stored = self.stored(key, request, &mut visits).await?;
+        let stored = self.stored(&graph, key, request, &mut visits).await?;
         let stored = stored.filter(|serving| serving.rows() > 0).map(|serving| StoredRows {
             serving,
             conditions: Arc::new(Conditions {
@@ -195,6 +195,7 @@ impl Store {
     /// The dependencies of a feature, their current rows found.
     pub(super) async fn workload(
         &self,
+        graph: &Arc<Graph>,
         plan: &Plan<'_>,
         request: &IncrementRequest,
         hash: SampleHash,
@@ -208,7 +209,7 @@ impl Store {
             let own = request.filters.iter().filter(|(name, _)| name == upstream.spec.key.as_str());
             let filters: Vec<String> =
                 own.map(|(_, text)| text.clone()).chain(request.global_filters.iter().cloned()).collect();
-            let found = Upstream::find(self, plan, number, &filters, &expected, hash, visits);
+            let found = Upstream::find(self, graph, plan, number, &filters, &expected, hash, visits);
             upstreams.extend(Box::pin(found).await?.map(Arc::new));
         }
         if upstreams.is_empty() {
@@ -226,6 +227,7 @@ impl Store {
     /// The stored rows of the feature itself, which are never those of a fallback store.
     async fn stored(
         &self,
+        graph: &Arc<Graph>,
         key: &FeatureKey,
         request: &IncrementRequest,
         visits: &mut Vec<(FeatureKey, Vec<Visit>)>,
@@ -234,7 +236,7 @@ impl Store {
             return Ok(None);
         }
         let local = ReadRequest { local: true, ..ReadRequest::default() };
-        match Box::pin(Serving::find(self, key, &local, Vec::new())).await {
+        match Box::pin(Serving::find(self, graph, key, &local, Vec::new())).await {
             Ok(serving) => {
                 visits.push((key.clone(), serving.visits().to_vec()));
                 Ok(Some(serving))
@@ -312,8 +314,23 @@ fn comparison_columns(
     columns.collect()
 }
 
+/// The [`comparison_columns`] of rows that are computed from dependencies.
+pub(super) fn compared_columns(
+    plan: &Plan<'_>,
+    workload: &Workload,
+) -> Result<Vec<(String, String, DataType)>> {
+    let joined = plan.join_columns();
+    comparison_columns(plan, |name| match joined.iter().position(|other| *other == name) {
+        Some(position) => {
+            let data_type = workload.upstreams().first()?.keys().nth(position)?.1.clone();
+            Some((workload.key(position), data_type))
+        }
+        None => workload.column(name).map(|(column, data_type)| (column.to_owned(), data_type.clone())),
+    })
+}
+
 /// Refuses stored rows whose ids are of other types than those that are expected.
-fn check_stored(
+pub(super) fn check_stored(
     key: &FeatureKey,
     columns: &[(String, String, DataType)],
     stored: &Serving,
@@ -361,19 +378,13 @@ async fn compare(
     call: &Call,
 ) -> Result<()> {
     let key = &plan.feature.key;
-    let joined = plan.join_columns();
-    let columns = comparison_columns(plan, |name| match joined.iter().position(|other| *other == name) {
-        Some(position) => {
-            let data_type = workload.upstreams().first()?.keys().nth(position)?.1.clone();
-            Some((workload.key(position), data_type))
-        }
-        None => workload.column(name).map(|(column, data_type)| (column.to_owned(), data_type.clone())),
-    })?;
+    let sharded = plan.join_columns().len();
+    let columns = compared_columns(plan, workload)?;
     if let Some(stored) = &stored {
         check_stored(key, &columns, &stored.serving, "what it is compared with")?;
     }
-    let more: Vec<String> = columns.iter().skip(joined.len()).map(|(_, name, _)| name.clone()).collect();
-    let keying = Arc::new(Keying::new(columns, joined.len(), request.shard)?);
+    let more: Vec<String> = columns.iter().skip(sharded).map(|(_, name, _)| name.clone()).collect();
+    let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
     let memory = increment.memory.clone();
     let unique = match workload.upstreams() {
         [only] => !only.repeats(),

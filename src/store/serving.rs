@@ -16,7 +16,7 @@ use super::merge::{union, widened};
 use super::read::{ReadRequest, visible};
 use crate::backend::{Scan, Table};
 use crate::error::{Error, Result, Status};
-use crate::feature::FeatureKey;
+use crate::feature::{FeatureKey, Graph};
 
 /// The column that says where a row is: in which share, and at which address there.
 pub const PLACE: &str = "metaxy:place";
@@ -42,16 +42,17 @@ struct Share {
 const ADDRESS_BITS: u32 = 60;
 
 impl Serving {
-    /// Finds the current rows of `feature` that meet `filters` as well as those of `request`; an error with the status
-    /// `NOT_FOUND` if no store of the chain has a table of it.
+    /// Finds the current rows of `feature`, as `graph` defines it, that meet `filters` as well as those of `request`; an
+    /// error with the status `NOT_FOUND` if no store of the chain has a table of it.
     pub async fn find(
         store: &Store,
+        graph: &Arc<Graph>,
         feature: &FeatureKey,
         request: &ReadRequest,
         filters: Vec<Filter>,
     ) -> Result<Serving> {
         let Answer { shares, schemas, visits } =
-            store.answer(&store.ask(feature, request)?.and(filters)).await?;
+            store.answer(&store.ask_in(graph.clone(), feature, request)?.and(filters)).await?;
         let schema = match schemas.as_slice() {
             [only] => visible(only),
             several => visible(&union(several.iter().map(AsRef::as_ref))),

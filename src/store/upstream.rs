@@ -20,7 +20,7 @@ use super::read::ReadRequest;
 use super::serving::{PLACE, Serving};
 use super::system_columns as system;
 use crate::error::{Error, Result, Status};
-use crate::feature::{self, FeatureKey, Lineage, Plan};
+use crate::feature::{self, FeatureKey, Graph, Lineage, Plan};
 use crate::versioning::{ByField, Expected, Memory, SampleHash, aggregated, sorted};
 
 /// A dependency of which there are rows, or could be.
@@ -80,10 +80,11 @@ fn payload_column(number: usize, position: usize) -> String {
 }
 
 impl Upstream {
-    /// Finds the current rows of the dependency `number` of a plan; nothing if it may be missing, and is. What stores
+    /// Finds the current rows of the dependency `number` of a plan in `graph`; nothing if it may be missing, and is. What stores
     /// were asked is added to `visits`.
     pub async fn find(
         store: &Store,
+        graph: &Arc<Graph>,
         plan: &Plan<'_>,
         number: usize,
         filters: &[String],
@@ -110,7 +111,7 @@ impl Upstream {
         });
         let own = own.collect::<Result<Vec<_>>>().map_err(|error| error.with("upstream", &spec.key))?;
         let request = ReadRequest { filters: filters.to_vec(), ..ReadRequest::default() };
-        let serving = match Serving::find(store, &spec.key, &request, own).await {
+        let serving = match Serving::find(store, graph, &spec.key, &request, own).await {
             Ok(serving) => serving,
             Err(error) if dep.optional && error.status() == Status::NotFound => return Ok(None),
             Err(error) => {

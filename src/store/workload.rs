@@ -251,7 +251,7 @@ fn first_given(batch: &RecordBatch, field: &Field, sources: &[String]) -> Result
 }
 
 /// An estimate of what rows of these columns take, in bytes.
-fn size(schema: &Schema, rows: u64) -> u64 {
+pub fn size(schema: &Schema, rows: u64) -> u64 {
     let width = |field: &Field| field.data_type().primitive_width().unwrap_or(48) as u64;
     rows.saturating_mul(schema.fields().iter().map(|field| width(field)).sum())
 }

@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use super::Store;
 use super::context::Call;
 use super::identity::Identity;
-use super::incoming::{Fresh, Incoming, Stamp};
-use super::options::{MATERIALIZATION_ID, Options, WRITE_CROSS_PROJECT, WRITE_DUPLICATES};
+use super::incoming::{Fresh, Incoming, Stamp, Versioned};
+use super::options::{MATERIALIZATION_ID, Options, WRITE_CROSS_PROJECT, WRITE_DUPLICATES, WRITE_VERSIONS};
 use super::repeats::{Occurrences, Repeat};
 use super::settings;
 use super::system_columns as system;
@@ -142,12 +142,17 @@ impl Store {
         let spec = &definition.spec;
         let table = self.appendable(key).await?;
         let hash = self.hash_for_write(table.as_ref()).await?;
-        let mut versions = Versions::new(graph, hash.truncation);
-        let fresh = Fresh {
-            feature_version: versions.feature_version(key)?,
-            project_version: versions.project_version(graph.writing_project(self.project())?),
-            time: now(),
+        let versions = match options.get(WRITE_VERSIONS)? {
+            Some("keep") => Versioned::Kept,
+            _ => {
+                let mut versions = Versions::new(graph, hash.truncation);
+                Versioned::Stamped {
+                    feature_version: versions.feature_version(key)?,
+                    project_version: versions.project_version(graph.writing_project(self.project())?),
+                }
+            }
         };
+        let fresh = Fresh { versions, time: now() };
         let run = options.get(MATERIALIZATION_ID)?.or(self.materialization_id());
         let stamp = Stamp { fresh: Some(fresh), materialization_id: run.map(str::to_owned) };
         let present = table.map(|table| table.schema());

@@ -20,6 +20,7 @@ mod native;
 mod processes;
 mod read;
 mod readme;
+mod rebase;
 mod recover;
 mod refusals;
 mod remote;
