@@ -1578,7 +1578,8 @@ MetaxyStatus metaxy_store_compute_provenance(const MetaxyStore *store,
  *
  * The rows have the columns that they are stored with; their provenance is the one that they have under the definition
  * of `to_version`, and so are their data versions, unless the caller had given those. Samples that are gone from the
- * features that this one depends on are left out. Written to the feature, they are neither new nor stale.
+ * features that this one depends on are left out. Written to the feature, they are neither new nor stale; those of another
+ * version than the current one are written with `write.versions=keep`.
  *
  * `feature`, `from_version`, `to_version` and `context` are borrowed for the call; the latter two may be NULL:
  * `to_version` then is the current version, else it is that or one that was pushed. `rows` receives a stream that the

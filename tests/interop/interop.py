@@ -754,6 +754,49 @@ def pushed(library: Library, directory: Path) -> None:
         assert left == right, (name, left, right)
 
 
+def rebased(library: Library, directory: Path) -> None:
+    """Rows of another version have the versions that Python gives them; it finds nothing to do, or reads them there."""
+    python_history(directory)
+    first_project = pushed_by_python(directory, "1").project_version
+    first = metaxy_version(CROP)
+    python_second_version(directory)
+    second = metaxy_version(CROP)
+
+    def rebased_by_python(of_version: str, to_version: str | None) -> list[dict]:
+        with python_store(directory) as store:
+            rows = store.read(CROP, feature_version=of_version, with_feature_history=True)
+            rows = store.rebase(CROP, rows, to_feature_version=to_version).collect()
+            return rows.to_native().to_dicts()
+
+    def check(ours: pa.Table, theirs: list[dict], what: str) -> None:
+        columns = ["id", "metaxy_provenance", "metaxy_provenance_by_field", "metaxy_feature_version", "metaxy_project_version"]
+        ours, theirs = (
+            sorted((tuple(str(row[name]) for name in columns) for row in rows)) for rows in (ours.to_pylist(), theirs)
+        )
+        assert ours and ours == theirs, f"{what}:\n{ours}\n{theirs}"
+
+    with library.open(directory, project=features.PROJECT, **PYTHON_HASHING) as store:
+        store.define(*features.definitions("2"))
+        rows = store.rebase(CROP, first)
+        check(rows, rebased_by_python(first, None), "the current version")
+        store.write(CROP, rows)
+        with python_store(directory) as metaxy:
+            increment = metaxy.resolve_update(CROP)
+            assert (len(increment.new), len(increment.stale)) == (0, 0), increment
+        rows = store.rebase(CROP, second, first)
+        check(rows, rebased_by_python(second, first), "a version that was pushed")
+        assert set(rows["metaxy_project_version"].to_pylist()) == {first_project}
+        store.write(CROP, rows, options={"write.versions": "keep"})
+    found = python_read(directory, CROP, feature_version=first, with_feature_history=True)
+    times = dict(zip(found["id"].to_pylist(), found["metaxy_updated_at"].to_pylist()))
+    ids = rows["id"].to_pylist()
+    assert ids and min(times[i] for i in ids) > max([time for i, time in times.items() if i not in ids] or [NOON]), times
+
+
+def metaxy_version(feature: str) -> str:
+    return FeatureGraph.get_active().get_feature_version(feature)
+
+
 def main() -> None:
     case, library_path, rest = sys.argv[1:]
     signal.alarm(600)  # a call that never returns ends the case
@@ -770,7 +813,7 @@ def main() -> None:
     elif case == "endless_writer":
         endless_writer(Library(library_path), rest)
     else:
-        cases = [python_writes, we_write, turns, deletes, inferred, copied, pushed]
+        cases = [python_writes, we_write, turns, deletes, inferred, copied, pushed, rebased]
         {function.__name__: function for function in cases}[case](Library(library_path), Path(rest))
 
 

@@ -52,6 +52,7 @@ FALLIBLE = {
     "store_define": [c_void_p, c_char_p],
     "store_write": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
     "store_read": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
+    "store_rebase": [c_void_p, c_char_p, c_char_p, c_char_p, c_void_p, c_void_p],
     "store_delete": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p, c_void_p],
     "store_copy": [c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p, c_void_p],
     "store_drop": [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p],
@@ -141,12 +142,13 @@ class Store:
         self.library.call("store_define", self.handle, json.dumps(definitions).encode())
         return self
 
-    def write(self, feature: str, rows: pa.Table, batch_rows: int | None = None) -> None:
-        stream = ArrowArrayStream()
+    def write(self, feature: str, rows: pa.Table, batch_rows: int | None = None, options={}) -> None:
+        stream, with_options = ArrowArrayStream(), self.library.make_options(options)
         rows.to_reader(batch_rows)._export_to_c(ctypes.addressof(stream))
         try:
-            self.library.call("store_write", self.handle, feature.encode(), byref(stream), None, None)
+            self.library.call("store_write", self.handle, feature.encode(), byref(stream), with_options, None)
         finally:
+            self.library.free("options", with_options)
             assert not stream.release, "a stream that is passed in must be taken over on every path"
 
     def read(self, feature: str, columns=None, filters=(), feature_version=None, **settings) -> pa.Table:
@@ -154,6 +156,12 @@ class Store:
         stream = ArrowArrayStream()
         with self.request(columns, filters, feature_version, settings) as request:
             self.library.call("store_read", self.handle, feature.encode(), request, None, byref(stream))
+        return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()
+
+    def rebase(self, feature: str, of_version: str, to_version: str | None = None) -> pa.Table:
+        stream, to_version = ArrowArrayStream(), to_version and to_version.encode()
+        arguments = (feature.encode(), of_version.encode(), to_version, None)
+        self.library.call("store_rebase", self.handle, *arguments, byref(stream))
         return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream)).read_all()
 
     def delete(self, feature: str, *filters: str, feature_version=None, options={}, **settings) -> int:

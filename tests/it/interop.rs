@@ -68,6 +68,11 @@ fn each_loads_what_the_other_pushes() {
     run("pushed");
 }
 
+#[test]
+fn both_rebase_rows_to_the_same_versions() {
+    run("rebased");
+}
+
 fn run(case: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     run_on(case, directory.path().as_os_str());
