@@ -122,6 +122,11 @@ fn versions_of_rows_that_the_caller_has() {
 }
 
 #[test]
+fn rows_of_another_version() {
+    run("rebase");
+}
+
+#[test]
 fn several_features_in_one_call() {
     run("write_many");
 }
