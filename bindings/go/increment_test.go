@@ -173,3 +173,19 @@ func TestProvenanceOfRowsThatTheCallerJoined(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestRowsOfAnotherVersionAreRebased(t *testing.T) {
+	store := open(t)
+	check(t, store.WriteBatch(t.Context(), "example/video", videos("a")))
+	rows := must[*metaxy.Rows](t)(resolve(t, store).New(t.Context()))
+	defer rows.Release()
+	check(t, store.Write(t.Context(), "example/crop", rows))
+	before := must[[]metaxy.Version](t)(store.Describe(t.Context(), "example/crop"))[0].FeatureVersion
+	must[[]metaxy.Pushed](t)(store.Push(t.Context(), "example", nil))
+	check(t, store.Define(strings.Replace(crop, `{"key": "audio"}`, `{"key": "audio", "code_version": "2"}`, 1)))
+	equal(t, counts(t, resolve(t, store)), "1 new, 0 stale, 0 orphaned")
+	rebased := must[*metaxy.Rows](t)(store.Rebase(t.Context(), "example/crop", before, ""))
+	defer rebased.Release()
+	check(t, store.Write(t.Context(), "example/crop", rebased))
+	equal(t, counts(t, resolve(t, store)), "0 new, 0 stale, 0 orphaned")
+}
