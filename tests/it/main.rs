@@ -11,6 +11,7 @@ mod delete;
 mod drop;
 mod durability;
 mod faults;
+mod go;
 mod golden_stores;
 mod graphs;
 mod header;
