@@ -107,6 +107,10 @@ impl Increment {
             }
         });
         let rows = rows.await.map_err(|error| error.with("feature", &self.feature))?;
+        let rows = match self.batch_rows {
+            Some(most) => sliced(rows, most),
+            None => rows,
+        };
         let visits = self.visits.iter().flat_map(|(_, visits)| visits.iter().cloned()).collect();
         Ok(RowStream::new(schema, rows, visits, self.runtime.clone()))
     }
@@ -184,6 +188,20 @@ impl Selected {
             Selected::Combinations { rows, .. } => rows.rows(),
         }
     }
+}
+
+/// Batches of `most` rows at most, also where rows came together by a join.
+fn sliced(
+    rows: BoxStream<'static, Result<RecordBatch>>,
+    most: usize,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let slices = rows.map_ok(move |batch| {
+        let starts = (0..batch.num_rows()).step_by(most.max(1));
+        futures::stream::iter(
+            starts.map(move |start| Ok(batch.slice(start, most.min(batch.num_rows() - start)))),
+        )
+    });
+    slices.try_flatten().boxed()
 }
 
 fn columns(stored: &Serving) -> Vec<String> {
