@@ -1,5 +1,6 @@
 //! What the tests of increments share: rows from JSON, and what resolving finds as JSON.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -7,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use metaxy::Result;
 use metaxy::store::context::Call;
 use metaxy::store::{Increment, IncrementRequest, Part, Store};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::rows;
 
@@ -103,4 +104,41 @@ fn data_type(kind: &Value) -> DataType {
 pub fn write(store: &Store, feature: &str, columns: &[(String, Value)], rows: &[Value]) {
     crate::support::write(store, feature, &[batch_of(columns, rows)], &[])
         .unwrap_or_else(|error| panic!("writing {feature}: {error}"));
+}
+
+/// Writes JSON rows to a store in `directory`, also such as only Metaxy writes: without values in the columns `ids`.
+pub fn write_as_metaxy(
+    store: &Store,
+    directory: &Path,
+    feature: &str,
+    columns: &[(String, Value)],
+    ids: &[String],
+    rows: &[Value],
+) {
+    let (text, number) = ("no value", -4_611_686_018_427_387_904_i64);
+    let mut written = rows.to_vec();
+    let mut updates = Vec::new();
+    for id in ids {
+        let (_, kind) = columns.iter().find(|(column, _)| column == id).unwrap();
+        let (mark, condition) = match kind.as_str().unwrap() {
+            "str" => (json!(text), format!("{id} = '{text}'")),
+            _ => (json!(number), format!("{id} = {number}")),
+        };
+        let nulls = written.iter_mut().filter(|row| row.get(id).is_none_or(Value::is_null));
+        let nulls: Vec<_> = nulls.map(|row| row[id] = mark.clone()).collect();
+        if !nulls.is_empty() {
+            updates.push((id, condition));
+        }
+    }
+    write(store, feature, columns, &written);
+    let name = feature.replace('/', "__").replace('-', "_");
+    let removed = store.runtime().block_on(async {
+        for (id, condition) in updates {
+            let database = lancedb::connect(directory.to_str().unwrap()).execute().await.unwrap();
+            let table = database.open_table(&name).execute().await.unwrap();
+            table.update().only_if(condition).column(id, "NULL").execute().await.unwrap();
+        }
+        Ok(())
+    });
+    removed.unwrap();
 }

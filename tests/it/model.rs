@@ -245,13 +245,16 @@ impl Model {
 
     // ---- resolving ----
 
-    /// What there is to do; nothing where there is no dependency, or one that is not optional has no table.
+    /// What there is to do; nothing where no dependency has a table, or one that is not optional has none.
     pub fn resolve(&self, feature: &str, request: &Request) -> Option<Expected> {
         let spec = &self.specs[feature];
         if list(&spec["deps"]).is_empty() {
             return None;
         }
         let on = self.join_columns(feature);
+        if !list(&spec["deps"]).iter().any(|dep| self.tables.contains_key(text(&dep["feature"]))) {
+            return None;
+        }
         let mut columns: BTreeSet<String> = BTreeSet::new();
         let mut prepared = Vec::new();
         for dep in list(&spec["deps"]) {
@@ -417,9 +420,11 @@ impl Model {
         let spec = &self.specs[feature];
         let own = strings(&spec["id_columns"]);
         let expands = list(&spec["deps"]).iter().any(|dep| kind(dep) == "1:N");
-        match !expands && own.iter().all(|column| columns.contains(column)) {
+        let join = self.join_columns(feature);
+        let refines = join.iter().all(|column| own.contains(column));
+        match !expands && refines && own.iter().all(|column| columns.contains(column)) {
             true => own,
-            false => self.join_columns(feature),
+            false => join,
         }
     }
 
@@ -438,9 +443,7 @@ impl Model {
                 found.new.push(row.clone());
                 continue;
             }
-            // Only rows that pass the filters say anything about a sample that has any.
-            let same: Vec<&Row> = same.into_iter().filter(|row| !left_alone(row)).collect();
-            if same.is_empty() {
+            if same.iter().any(|row| left_alone(row)) {
                 continue;
             }
             let unchanged = same.iter().any(|stored| match (row.get(PROVENANCE), stored.get(PROVENANCE)) {
@@ -453,7 +456,12 @@ impl Model {
             }
         }
         let there: BTreeSet<String> = distinct(&expected, &on);
-        let gone = stored.iter().filter(|row| !there.contains(&key(row, &on)) && !left_alone(row));
+        let alone: BTreeSet<String> =
+            stored.iter().filter(|row| left_alone(row)).map(|row| key(row, &on)).collect();
+        let gone = stored.iter().filter(|row| {
+            let key = key(row, &on);
+            !there.contains(&key) && !alone.contains(&key)
+        });
         let gone = gone.filter(|row| request.global.iter().all(|condition| condition.met(row)));
         found.orphaned = gone.cloned().collect();
         for part in [&mut found.new, &mut found.stale, &mut found.orphaned] {

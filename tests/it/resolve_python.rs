@@ -131,7 +131,7 @@ impl Player for Turns<'_> {
         self.push(specs);
     }
 
-    fn write(&mut self, feature: &str, columns: &[(String, Value)], rows: &[Value]) {
+    fn write(&mut self, feature: &str, columns: &[(String, Value)], _: &[String], rows: &[Value]) {
         match self.pythons() {
             true => drop(self.python.tell(json!({"do": "write", "feature": feature, "columns": columns, "rows": rows}))),
             false => write(&self.store, feature, columns, rows),

@@ -36,6 +36,20 @@ pub enum Step {
     Samples { feature: String, rows: Vec<Value>, request: Request },
 }
 
+impl Scenario {
+    /// Whether rows are written that have no value in an id column.
+    pub fn has_null_ids(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Write { feature, rows } => {
+                let spec = self.specs.iter().find(|spec| spec["key"] == json!(feature)).unwrap();
+                let ids = spec["id_columns"].as_array().unwrap();
+                rows.iter().any(|row| ids.iter().any(|id| row[id.as_str().unwrap()].is_null()))
+            }
+            _ => false,
+        })
+    }
+}
+
 /// A failure is told as what it takes to understand it.
 impl std::fmt::Debug for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -59,7 +73,8 @@ impl std::fmt::Debug for Scenario {
 pub fn scenarios(dialect: Dialect) -> impl Strategy<Value = Scenario> {
     let features = vec(vec(any::<u8>(), 48), 2..=5);
     let steps = vec(vec(any::<u8>(), 40), 1..=10);
-    (features, steps).prop_map(move |(features, steps)| scenario(dialect, &features, &steps))
+    // Steps first, for they are what a failure is made smaller by.
+    (steps, features).prop_map(move |(steps, features)| scenario(dialect, &features, &steps))
 }
 
 /// Numbers to make choices with; 0, the simplest choice, when there are no more.
