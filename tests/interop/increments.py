@@ -88,7 +88,7 @@ class Session:
         rows = {part: [{name: told(value) for name, value in row.items()} for row in rows[part]] for part in PARTS}
         return rows | {"progress": progress}
 
-    def process(self, feature: str, unique: list, cross: dict, result: str) -> dict:
+    def process(self, feature: str, unique: list, cross: dict) -> dict:
         """Resolves and writes what there is to do, as users of Metaxy do it; gives how much that was."""
         with self.store.open("w") as store:
             increment = store.resolve_update(feature)
@@ -96,7 +96,7 @@ class Session:
             if cross:
                 rows = rows.join(pl.DataFrame(cross), how="cross")
             # What is left over from joining system columns would be stored.
-            rows = rows.unique(subset=unique).select(pl.exclude("^.*_right$"), pl.lit(1, pl.Int64).alias(result))
+            rows = rows.unique(subset=unique).select(pl.exclude("^.*_right$"))
             if len(rows):
                 store.write(feature, rows)
         return {part: len(getattr(increment, part)) for part in PARTS}

@@ -79,7 +79,8 @@ pub fn batch_of(columns: &[(String, Value)], rows: &[Value]) -> RecordBatch {
     if rows.is_empty() {
         return RecordBatch::new_empty(schema);
     }
-    let mut decoder = arrow_json::ReaderBuilder::new(schema).with_batch_size(rows.len()).build_decoder().unwrap();
+    let mut decoder =
+        arrow_json::ReaderBuilder::new(schema).with_batch_size(rows.len()).build_decoder().unwrap();
     decoder.serialize(rows).unwrap();
     decoder.flush().unwrap().unwrap()
 }
@@ -87,7 +88,8 @@ pub fn batch_of(columns: &[(String, Value)], rows: &[Value]) -> RecordBatch {
 fn data_type(kind: &Value) -> DataType {
     match kind {
         Value::Array(parts) => {
-            let members = parts[1..].iter().map(|name| Field::new(name.as_str().unwrap(), DataType::LargeUtf8, true));
+            let members =
+                parts[1..].iter().map(|name| Field::new(name.as_str().unwrap(), DataType::LargeUtf8, true));
             DataType::Struct(members.collect())
         }
         kind => match kind.as_str().unwrap() {

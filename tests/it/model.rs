@@ -129,14 +129,18 @@ impl Model {
         match &field["deps"] {
             Value::String(_) => {
                 for dep in list(&spec["deps"]) {
-                    fields(text(&dep["feature"])).into_iter().for_each(|field| add(text(&dep["feature"]), field));
+                    fields(text(&dep["feature"]))
+                        .into_iter()
+                        .for_each(|field| add(text(&dep["feature"]), field));
                 }
             }
             Value::Array(deps) if !deps.is_empty() => {
                 for dep in deps {
                     let upstream = text(&dep["feature"]);
                     match &dep["fields"] {
-                        Value::Array(some) => some.iter().for_each(|field| add(upstream, text(field).to_owned())),
+                        Value::Array(some) => {
+                            some.iter().for_each(|field| add(upstream, text(field).to_owned()))
+                        }
                         _ => fields(upstream).into_iter().for_each(|field| add(upstream, field)),
                     }
                 }
@@ -144,7 +148,9 @@ impl Model {
             _ => {
                 for dep in list(&spec["deps"]) {
                     let upstream = text(&dep["feature"]);
-                    for mapped in mapped(&dep["fields_mapping"]["mapping"], text(&field["key"]), &fields(upstream)) {
+                    for mapped in
+                        mapped(&dep["fields_mapping"]["mapping"], text(&field["key"]), &fields(upstream))
+                    {
                         add(upstream, mapped);
                     }
                 }
@@ -201,7 +207,9 @@ impl Model {
     fn completed(&self, feature: &str, given: &Value) -> Stored {
         let mut row = normal(given);
         if given.get(PROVENANCE).is_none() {
-            row.extend(self.sample_hash(feature, row.get(BY_FIELD)).map(|hash| (PROVENANCE.to_owned(), hash)));
+            row.extend(
+                self.sample_hash(feature, row.get(BY_FIELD)).map(|hash| (PROVENANCE.to_owned(), hash)),
+            );
         }
         if given.get(DATA_BY_FIELD).is_none_or(Value::is_null) {
             let copied = row.get(BY_FIELD).cloned();
@@ -226,7 +234,8 @@ impl Model {
         let rows = self.current(feature)?;
         let version = self.version(feature);
         let rows = rows.into_iter().filter(|row| condition.met(row));
-        let dead: Vec<Stored> = rows.map(|row| Stored { version: version.clone(), row, deleted: true }).collect();
+        let dead: Vec<Stored> =
+            rows.map(|row| Stored { version: version.clone(), row, deleted: true }).collect();
         let count = dead.len();
         self.tables.get_mut(feature)?.rows.extend(dead);
         Some(count)
@@ -261,17 +270,9 @@ impl Model {
             let rows = self.prepared(feature, dep, request, &mut columns)?;
             prepared.push((dep, rows));
         }
-        let expected: Vec<Row> = joined(prepared, &on)
-            .into_iter()
-            .map(|joined| self.with_provenance(feature, joined))
-            .collect();
-        let input = distinct(&expected, &on);
-        let mut found = self.compare(feature, expected, &columns, request);
-        if !input.is_empty() {
-            let missing = distinct(&found.new, &on).len();
-            found.progress = Some((input.len() - missing) as f64 / input.len() as f64 * 100.0);
-        }
-        Some(found)
+        let expected: Vec<Row> =
+            joined(prepared, &on).into_iter().map(|joined| self.with_provenance(feature, joined)).collect();
+        Some(self.compare(feature, expected, &columns, request))
     }
 
     /// The same with samples from the caller.
@@ -290,13 +291,16 @@ impl Model {
                 continue;
             }
             row.remove(PROVENANCE);
-            row.extend(self.sample_hash(feature, row.get(BY_FIELD)).map(|hash| (PROVENANCE.to_owned(), hash)));
+            row.extend(
+                self.sample_hash(feature, row.get(BY_FIELD)).map(|hash| (PROVENANCE.to_owned(), hash)),
+            );
             for (data, of) in [(DATA_BY_FIELD, BY_FIELD), (DATA, PROVENANCE)] {
                 row.extend(row.get(of).cloned().map(|value| (data.to_owned(), value)));
             }
             expected.push(row);
         }
-        self.compare(feature, expected, columns, request)
+        // What is done of it is for those to say who know how much there is.
+        Expected { progress: None, ..self.compare(feature, expected, columns, request) }
     }
 
     /// A dependency before it is joined; the columns that it brings along are added to `columns`.
@@ -330,9 +334,9 @@ impl Model {
         };
         columns.extend(kept.iter().cloned());
 
-        let rows = rows.into_iter().filter(|row| {
-            request.of(upstream).chain(&request.global).all(|condition| condition.met(row))
-        });
+        let rows = rows
+            .into_iter()
+            .filter(|row| request.of(upstream).chain(&request.global).all(|condition| condition.met(row)));
         let rows = rows.map(|row| {
             let renamed = row.into_iter().map(|(column, value)| (renamed(dep, &column), value));
             renamed.collect::<Row>()
@@ -343,7 +347,10 @@ impl Model {
 
         let data = |row: &Row| members(row.get(DATA_BY_FIELD));
         let keep = |row: &Row| -> Row {
-            row.iter().filter(|(column, _)| kept.contains(*column)).map(|(c, v)| (c.clone(), v.clone())).collect()
+            row.iter()
+                .filter(|(column, _)| kept.contains(*column))
+                .map(|(c, v)| (c.clone(), v.clone()))
+                .collect()
         };
         let with = |row: &Row, data: Members| Joined {
             row: keep(row),
@@ -409,9 +416,11 @@ impl Model {
 
     fn sample_hash(&self, feature: &str, by_field: Option<&Value>) -> Option<Value> {
         let members = members(by_field);
-        let fields = names(&self.specs[feature]["fields"], "key").into_iter().map(|key| key.replace('/', "_"));
+        let fields =
+            names(&self.specs[feature]["fields"], "key").into_iter().map(|key| key.replace('/', "_"));
         let fields: BTreeSet<String> = fields.collect();
-        let values: Option<Vec<&str>> = fields.iter().map(|field| members.get(field).map(String::as_str)).collect();
+        let values: Option<Vec<&str>> =
+            fields.iter().map(|field| members.get(field).map(String::as_str)).collect();
         Some(json!(hash(&values?.join("|"))))
     }
 
@@ -428,7 +437,13 @@ impl Model {
         }
     }
 
-    fn compare(&self, feature: &str, expected: Vec<Row>, columns: &BTreeSet<String>, request: &Request) -> Expected {
+    fn compare(
+        &self,
+        feature: &str,
+        expected: Vec<Row>,
+        columns: &BTreeSet<String>,
+        request: &Request,
+    ) -> Expected {
         let stored = match request.skip {
             true => Vec::new(),
             false => self.current(feature).unwrap_or_default(),
@@ -436,14 +451,13 @@ impl Model {
         let on = self.compared_by(feature, columns);
         let left_alone =
             |row: &Row| !request.of(feature).chain(&request.target).all(|condition| condition.met(row));
+        let alone: BTreeSet<String> =
+            stored.iter().filter(|row| left_alone(row)).map(|row| key(row, &on)).collect();
         let mut found = Expected::default();
-        for row in &expected {
+        for row in expected.iter().filter(|row| !alone.contains(&key(row, &on))) {
             let same: Vec<&Row> = stored.iter().filter(|stored| key(stored, &on) == key(row, &on)).collect();
             if same.is_empty() {
                 found.new.push(row.clone());
-                continue;
-            }
-            if same.iter().any(|row| left_alone(row)) {
                 continue;
             }
             let unchanged = same.iter().any(|stored| match (row.get(PROVENANCE), stored.get(PROVENANCE)) {
@@ -456,14 +470,15 @@ impl Model {
             }
         }
         let there: BTreeSet<String> = distinct(&expected, &on);
-        let alone: BTreeSet<String> =
-            stored.iter().filter(|row| left_alone(row)).map(|row| key(row, &on)).collect();
         let gone = stored.iter().filter(|row| {
             let key = key(row, &on);
             !there.contains(&key) && !alone.contains(&key)
         });
         let gone = gone.filter(|row| request.global.iter().all(|condition| condition.met(row)));
         found.orphaned = gone.cloned().collect();
+        let input = there.difference(&alone).count();
+        let missing = distinct(&found.new, &on).len();
+        found.progress = (input > 0).then(|| (input - missing) as f64 / input as f64 * 100.0);
         for part in [&mut found.new, &mut found.stale, &mut found.orphaned] {
             sort(part);
         }
@@ -489,8 +504,9 @@ fn joined(prepared: Vec<(&Value, Vec<Joined>)>, on: &[String]) -> Vec<Joined> {
             let mut alone = true;
             for (place, other) in right.iter().enumerate() {
                 // Null is equal to nothing.
-                if on.iter().all(|column| one.row.contains_key(column) && one.row.get(column) == other.row.get(column))
-                {
+                if on.iter().all(|column| {
+                    one.row.contains_key(column) && one.row.get(column) == other.row.get(column)
+                }) {
                     alone = false;
                     used.insert(place);
                     let mut both = one.clone();
@@ -504,7 +520,9 @@ fn joined(prepared: Vec<(&Value, Vec<Joined>)>, on: &[String]) -> Vec<Joined> {
             }
         }
         if full {
-            rows.extend(right.into_iter().enumerate().filter(|(place, _)| !used.contains(place)).map(|(_, row)| row));
+            rows.extend(
+                right.into_iter().enumerate().filter(|(place, _)| !used.contains(place)).map(|(_, row)| row),
+            );
         }
         all = Some(rows);
     }

@@ -28,20 +28,21 @@ const DIFFERENCES: &[Difference] = &[
     Difference {
         script: "downstream",
         step: 8,
-        because: "a sample whose stored row fails a filter on the feature itself is left alone, instead of being new",
+        because: "a sample whose stored row fails a filter on the feature itself is left alone, and not counted, instead \
+                  of being new",
         new: &[Some("4")],
         stale: &[],
         orphaned: &[],
-        progress: 75.0,
+        progress: 200.0 / 3.0,
     },
     Difference {
         script: "downstream",
         step: 11,
-        because: "a sample whose stored row fails a target filter is left alone, instead of being new",
+        because: "a sample whose stored row fails a target filter is left alone, and not counted, instead of being new",
         new: &[Some("4")],
         stale: &[Some("2")],
         orphaned: &[],
-        progress: 75.0,
+        progress: 50.0,
     },
     Difference {
         script: "null_ids_and_null_provenance",
@@ -220,20 +221,25 @@ fn play<P: Player>(script: &Value, player: &mut P, also: impl Fn(&mut P, &Value)
                     (Ok(found), None) if step["expect"].get("error").is_none() => found,
                     (Ok(_), _) => {
                         // That a filter names no column is not for a model to notice.
-                        assert!(step.get("staleness_predicates").or(step.get("global_filters")).is_some(), "{what}");
+                        assert!(
+                            step.get("staleness_predicates").or(step.get("global_filters")).is_some(),
+                            "{what}"
+                        );
                         continue;
                     }
                     (Err(message), _) => {
-                        let named = match step["staleness_predicates"].get(0).or(step["global_filters"].get(0)) {
-                            Some(filter) => filter.as_str().unwrap().split(' ').next().unwrap(),
-                            None => "r/a",
-                        };
+                        let named =
+                            match step["staleness_predicates"].get(0).or(step["global_filters"].get(0)) {
+                                Some(filter) => filter.as_str().unwrap().split(' ').next().unwrap(),
+                                None => "r/a",
+                            };
                         assert!(step["expect"].get("error").is_some(), "{what}: {message}");
                         assert!(message.contains(named) || message == "no table", "{what}: {message}");
                         continue;
                     }
                 };
-                let spec = list(&script["features"]).iter().find(|spec| spec["key"] == step["feature"]).unwrap();
+                let spec =
+                    list(&script["features"]).iter().find(|spec| spec["key"] == step["feature"]).unwrap();
                 check(&what, &per_parent(found.clone(), spec), &per_parent(expected(step), spec));
                 also(player, step);
                 if step["op"] == "resolve_and_write" {
@@ -263,8 +269,10 @@ fn derived_rows_of_every_case_under_every_algorithm() {
                 let what = format!("{name}, {hashing}, {feature}");
                 if let Some(root) = case["roots"].get(feature) {
                     let columns = root["columns"].as_object().unwrap().iter();
-                    let columns: Vec<_> = columns.map(|(column, kind)| (column.clone(), kind.clone())).collect();
-                    types.extend(columns.iter().filter(|(column, _)| !column.starts_with("metaxy_")).cloned());
+                    let columns: Vec<_> =
+                        columns.map(|(column, kind)| (column.clone(), kind.clone())).collect();
+                    types
+                        .extend(columns.iter().filter(|(column, _)| !column.starts_with("metaxy_")).cloned());
                     write(&store, feature, &columns, list(&root["rows"]));
                     let written = rows(&read(&store, feature, &ReadRequest::default()).unwrap());
                     compare(&what, &written, &recorded["written_roots"][feature]);
@@ -416,7 +424,9 @@ fn expands(spec: &Value) -> bool {
 fn stored(rows: &[Value]) -> Vec<Row> {
     let mut rows: Vec<Row> = rows.iter().map(normal).collect();
     for row in &mut rows {
-        row.retain(|column, _| !column.ends_with("_at") && column != "__stale_by_predicate" && column != "chunk");
+        row.retain(|column, _| {
+            !column.ends_with("_at") && column != "__stale_by_predicate" && column != "chunk"
+        });
     }
     sort(&mut rows);
     rows.dedup();
@@ -443,7 +453,8 @@ fn check_ids(what: &str, found: &Expected, instead: &Difference) {
     assert_eq!(ids(&found.new), expected(instead.new), "{what}: new; {because}");
     assert_eq!(ids(&found.stale), expected(instead.stale), "{what}: stale; {because}");
     assert_eq!(ids(&found.orphaned), expected(instead.orphaned), "{what}: orphaned; {because}");
-    assert_eq!(found.progress, Some(instead.progress), "{what}; {because}");
+    let off = found.progress.map(|progress| (progress - instead.progress).abs());
+    assert!(off.is_some_and(|off| off < 1e-9), "{what}: the progress is {:?}; {because}", found.progress);
 }
 
 /// The rows that a script writes after it resolved.
@@ -462,7 +473,8 @@ fn to_write(step: &Value, found: &Expected) -> Vec<Value> {
         });
         rows = crossed.collect();
     }
-    let unique: Vec<String> = list(&step["unique"]).iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+    let unique: Vec<String> =
+        list(&step["unique"]).iter().map(|id| id.as_str().unwrap().to_owned()).collect();
     let mut there = BTreeSet::new();
     rows.retain(|row| unique.is_empty() || there.insert(key(row, &unique)));
     let rows = rows.into_iter().map(|mut row| {
@@ -476,7 +488,9 @@ fn to_write(step: &Value, found: &Expected) -> Vec<Value> {
 
 fn types_of(rows: &[Value], types: &BTreeMap<String, Value>, spec: &Value) -> Vec<(String, Value)> {
     let mut by_field = vec![json!("struct")];
-    by_field.extend(list(&spec["fields"]).iter().map(|field| json!(field["key"].as_str().unwrap().replace('/', "_"))));
+    by_field.extend(
+        list(&spec["fields"]).iter().map(|field| json!(field["key"].as_str().unwrap().replace('/', "_"))),
+    );
     let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.as_object().unwrap().keys()).collect();
     let ids = list(&spec["id_columns"]).iter().map(|id| id.as_str().unwrap().to_owned());
     let names: BTreeSet<String> = names.into_iter().cloned().chain(ids).collect();
@@ -501,7 +515,8 @@ fn types_for(types: &BTreeMap<String, Value>, name: &str) -> Value {
 /// Compares the columns that were recorded.
 fn compare(what: &str, found: &[Value], recorded: &Value) {
     let recorded = list(recorded);
-    let columns: BTreeSet<&String> = recorded.iter().flat_map(|row| row.as_object().unwrap().keys()).collect();
+    let columns: BTreeSet<&String> =
+        recorded.iter().flat_map(|row| row.as_object().unwrap().keys()).collect();
     let prepared = |rows: &[Value]| {
         let mut rows: Vec<Row> = rows.iter().map(normal).collect();
         for row in &mut rows {

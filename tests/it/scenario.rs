@@ -26,28 +26,32 @@ pub struct Scenario {
 
 #[derive(Clone, Debug)]
 pub enum Step {
-    Write { feature: String, rows: Vec<Value> },
-    Delete { feature: String, condition: Condition },
+    Write {
+        feature: String,
+        rows: Vec<Value>,
+    },
+    Delete {
+        feature: String,
+        condition: Condition,
+    },
     /// A feature is defined anew, with other code.
-    Recode { spec: Value },
+    Recode {
+        spec: Value,
+    },
     /// What is new or stale is written.
-    Sync { feature: String },
-    Resolve { feature: String, request: Request, shards: u32 },
-    Samples { feature: String, rows: Vec<Value>, request: Request },
-}
-
-impl Scenario {
-    /// Whether rows are written that have no value in an id column.
-    pub fn has_null_ids(&self) -> bool {
-        self.steps.iter().any(|step| match step {
-            Step::Write { feature, rows } => {
-                let spec = self.specs.iter().find(|spec| spec["key"] == json!(feature)).unwrap();
-                let ids = spec["id_columns"].as_array().unwrap();
-                rows.iter().any(|row| ids.iter().any(|id| row[id.as_str().unwrap()].is_null()))
-            }
-            _ => false,
-        })
-    }
+    Sync {
+        feature: String,
+    },
+    Resolve {
+        feature: String,
+        request: Request,
+        shards: u32,
+    },
+    Samples {
+        feature: String,
+        rows: Vec<Value>,
+        request: Request,
+    },
 }
 
 /// A failure is told as what it takes to understand it.
@@ -149,7 +153,10 @@ fn scenario(dialect: Dialect, features: &[Vec<u8>], steps: &[Vec<u8>]) -> Scenar
         let mut dice = Dice(features[place][20..].iter());
         // A table that is not there is an error for Metaxy, even where it is optional.
         if dialect == Dialect::Both || !dice.chance(8) {
-            made.push(Step::Write { feature: feature.key.clone(), rows: maker.rows(feature, &mut dice, true) });
+            made.push(Step::Write {
+                feature: feature.key.clone(),
+                rows: maker.rows(feature, &mut dice, true),
+            });
         }
     }
     let derived: Vec<&Feature> = maker.features.iter().filter(|feature| feature.derived).collect();
@@ -206,7 +213,8 @@ impl Maker {
             upstreams.retain(|upstream| upstream.level == Level::Frame);
         }
         let expands = level == Level::Frame && frames == 0;
-        let all_frames = level == Level::Frame && upstreams.iter().all(|upstream| upstream.level == Level::Frame);
+        let all_frames =
+            level == Level::Frame && upstreams.iter().all(|upstream| upstream.level == Level::Frame);
         let own: &[&str] = if level == Level::Frame { &["vid", "frame"] } else { &["vid"] };
         let join: &[&str] = if all_frames { &["vid", "frame"] } else { &["vid"] };
         let mut columns: BTreeMap<String, Value> = BTreeMap::new();
@@ -262,11 +270,13 @@ impl Maker {
             let mut select = None;
             if how >= 2 {
                 let free = user.iter().map(|(column, _)| renamed(column));
-                let free = free.filter(|column| !seen.contains(column)).filter(|_| how == 3 && !dice.chance(3));
+                let free =
+                    free.filter(|column| !seen.contains(column)).filter(|_| how == 3 && !dice.chance(3));
                 select = Some(free.collect::<Vec<_>>());
                 if lineage == "N:1" && !on {
                     // Without columns to group by, all ids are kept.
-                    on = seen.contains("frame") || select.as_ref().unwrap().iter().any(|column| column == "frame");
+                    on = seen.contains("frame")
+                        || select.as_ref().unwrap().iter().any(|column| column == "frame");
                 }
             }
             for (column, kind) in &user {
@@ -300,9 +310,8 @@ impl Maker {
                 let first = upstreams[0].fields().pop();
                 let mut explicit = vec![json!({"feature": upstreams[0].key, "fields": [first]})];
                 let other = upstreams.get(1);
-                explicit.extend(
-                    other.map(|other| json!({"feature": other.key, "fields": "__METAXY_ALL_DEP__"})),
-                );
+                explicit
+                    .extend(other.map(|other| json!({"feature": other.key, "fields": "__METAXY_ALL_DEP__"})));
                 fields[0]["deps"] = json!(explicit);
             }
             _ => {}
@@ -328,9 +337,7 @@ impl Maker {
     }
 
     fn mapping(&self, upstream: &Feature, dice: &mut Dice<'_>) -> Value {
-        let default = |suffix: bool, excluded: &[String]| {
-            json!({"type": "default", "match_suffix": suffix, "exclude_fields": excluded})
-        };
+        let default = |suffix: bool, excluded: &[String]| json!({"type": "default", "match_suffix": suffix, "exclude_fields": excluded});
         let first = upstream.fields().remove(0);
         let parts: Vec<&str> = first.split('/').collect();
         match dice.pick(9) {
@@ -399,15 +406,16 @@ impl Maker {
             let (column, kind) = dice.of(&feature.columns).clone();
             self.condition(column, &kind, dice)
         };
-        if dice.chance(6) && !both {
+        if dice.chance(4) && !both {
             request.filters.push((feature.key.clone(), own(dice)));
         }
-        if dice.chance(5) && !both {
+        if dice.chance(3) && !both {
             request.target.push(own(dice));
         }
-        if dice.chance(5) {
+        if dice.chance(4) {
             let everywhere = feature.columns.iter().filter(|column| {
-                upstreams.iter().all(|upstream| upstream.columns.contains(column)) && (!both || column.0 == "vid")
+                upstreams.iter().all(|upstream| upstream.columns.contains(column))
+                    && (!both || column.0 == "vid")
             });
             let everywhere: Vec<_> = everywhere.collect();
             if !everywhere.is_empty() {
@@ -415,7 +423,7 @@ impl Maker {
                 request.global.push(self.condition(column, &kind, dice));
             }
         }
-        if dice.chance(4) {
+        if dice.chance(3) {
             request.stale_when.push(match both {
                 true => self.condition("vid".into(), &self.vid, dice),
                 false if dice.chance(4) => Condition {
