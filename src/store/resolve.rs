@@ -128,17 +128,14 @@ impl Store {
         let plan = graph.plan(key)?;
         check_filtered(&plan, request)?;
         let own = Filters::of(key, request)?;
-        let everywhere: Vec<Filter> = own.own.into_iter().chain(own.global).chain(own.target).collect();
-        let given = GivenSamples::new(plan.feature, schema, everywhere.clone(), hash)?;
+        let targets: Vec<Filter> = own.own.into_iter().chain(own.target).collect();
+        let everywhere = targets.iter().chain(&own.global).cloned().collect();
+        let given = GivenSamples::new(plan.feature, schema, everywhere, hash)?;
         let mut visits = Vec::new();
         let stored = self.stored(&graph, key, request, &mut visits).await?;
         let stored = stored.filter(|serving| serving.rows() > 0).map(|serving| StoredRows {
             serving,
-            conditions: Arc::new(Conditions {
-                targets: Vec::new(),
-                orphans: everywhere,
-                predicates: own.predicates,
-            }),
+            conditions: Arc::new(Conditions { targets, orphans: own.global, predicates: own.predicates }),
         });
         let columns = comparison_columns(&plan, |name| {
             given
