@@ -10,6 +10,7 @@ import threading
 import time
 import unittest
 
+import duckdb
 import metaxy_native
 import pyarrow as pa
 from metaxy_native import Context, MetaxyError, Store
@@ -163,6 +164,15 @@ class Hosts(unittest.TestCase):
         with self.assertRaises(MetaxyError) as caught:
             reader.read_all()
         self.assertEqual(caught.exception.name, "METAXY_CANCELLED")
+
+    def test_an_engine_that_pulls_a_reader_reports_that_it_failed(self):
+        self.store.write("video", videos(100))
+        context = Context()
+        reader = self.store.read("video", batch_rows=10, context=context)
+        context.cancel()
+        with self.assertRaisesRegex(Exception, "cancelled"):
+            duckdb.sql("SELECT count(*) FROM reader").fetchall()
+        del reader
 
     def test_a_call_ends_by_a_timeout(self):
         self.assertEqual(ended_by(self, MetaxyError, context=Context(timeout=0.2)).name, "METAXY_TIMEOUT")
