@@ -16,6 +16,7 @@ import os
 import threading
 import weakref
 from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from functools import partial
 
 import pyarrow as pa
 
@@ -33,6 +34,13 @@ _FALLIBLE = {
     "context_set_progress": "ppp",
     "context_cancel": "p",
     "error_from_stream": "p",
+    "increment_request_new": "p",
+    "increment_request_add_filter": "pss",
+    "increment_request_set_shard": "pii",
+    "increment_counts": "pppp",
+    "increment_read_new": "ppp",
+    "increment_read_stale": "ppp",
+    "increment_read_orphaned": "ppp",
     "options_new": "p",
     "options_set": "pss",
     "read_request_new": "p",
@@ -51,6 +59,7 @@ _FALLIBLE = {
     "store_write": "psppp",
     "store_read": "psppp",
     "store_delete": "pspppp",
+    "store_resolve_update": "pspppp",
 }
 _OTHER = {
     "status_name": (c_char_p, "i"),
@@ -61,8 +70,9 @@ _OTHER = {
     "error_detail_key": (c_char_p, "pn"),
     "error_detail_value": (c_char_p, "pn"),
     "error_is_retryable": (c_int32, "p"),
-    **{f"{noun}_free": (None, "p") for noun in ("context", "error", "options", "read_request", "store")},
 }
+_NOUNS = ("context", "error", "increment", "increment_request", "options", "read_request", "store")
+_OTHER |= {f"{noun}_free": (None, "p") for noun in _NOUNS}
 
 
 def _function(name):
@@ -83,16 +93,30 @@ class _ArrowArrayStream(ctypes.Structure):
 class MetaxyError(Exception):
     """A call failed. `name` is the status by its name, such as "METAXY_NOT_FOUND"; `details` are the facts behind it."""
 
-    def __init__(self, status, error):
-        super().__init__(_function("error_message")(error).decode())
-        self.status = status
-        self.name = _function("status_name")(status).decode()
-        self.retryable = bool(_function("error_is_retryable")(error))
-        self.causes = [_function("error_cause")(error, i).decode() for i in range(_function("error_cause_count")(error))]
-        self.details = {
-            _function("error_detail_key")(error, i).decode(): _function("error_detail_value")(error, i).decode()
+    def __init__(self, message, status, name, retryable, causes, details):
+        # All of them are arguments of the exception, so that it can be pickled and sent to another process.
+        super().__init__(message, status, name, retryable, causes, details)
+        self.status, self.name, self.retryable, self.causes, self.details = status, name, retryable, causes, details
+
+    def __str__(self):
+        return self.args[0]
+
+
+def _error(status, error):
+    def text(name, *arguments):
+        return _function(name)(*arguments).decode()
+
+    return MetaxyError(
+        text("error_message", error),
+        status,
+        text("status_name", status),
+        bool(_function("error_is_retryable")(error)),
+        [text("error_cause", error, i) for i in range(_function("error_cause_count")(error))],
+        {
+            text("error_detail_key", error, i): text("error_detail_value", error, i)
             for i in range(_function("error_detail_count")(error))
-        }
+        },
+    )
 
 
 def _call(name, *arguments):
@@ -100,7 +124,7 @@ def _call(name, *arguments):
     status = _function(name)(*arguments, byref(error))
     if status:
         try:
-            raise MetaxyError(status, error)
+            raise _error(status, error)
         finally:
             _function("error_free")(error)
 
@@ -108,9 +132,10 @@ def _call(name, *arguments):
 class _Handle:
     """A handle of the library, which is freed together with this object."""
 
-    def __init__(self, noun, function, *arguments):
+    def __init__(self, noun, make):
+        """`make` is called with the place of the handle."""
         self._as_parameter_ = c_void_p()
-        _call(function, *arguments, byref(self._as_parameter_))
+        make(byref(self._as_parameter_))
         weakref.finalize(self, _function(f"{noun}_free"), self._as_parameter_)
 
 
@@ -122,7 +147,7 @@ class Context(_Handle):
     """
 
     def __init__(self, timeout=None, progress=None):
-        super().__init__("context", "context_new")
+        super().__init__("context", partial(_call, "context_new"))
         self._raised = []
         if timeout is not None:
             _call("context_set_timeout_ms", self, max(1, round(timeout * 1000)))
@@ -179,14 +204,14 @@ def _text(value):
 
 
 def _options(given):
-    options = _Handle("options", "options_new")
+    options = _Handle("options", partial(_call, "options_new"))
     for key, value in given.items():
         _call("options_set", options, key.encode(), None if value is None else _text(value).encode())
     return options
 
 
 def _request(columns, filters, settings):
-    request = _Handle("read_request", "read_request_new")
+    request = _Handle("read_request", partial(_call, "read_request_new"))
     if columns is not None:
         names = (c_char_p * len(columns))(*(name.encode() for name in columns))
         _call("read_request_set_columns", request, names, len(columns))
@@ -199,8 +224,16 @@ def _request(columns, filters, settings):
     return request
 
 
-def _rows(stream, context):
-    """A reader of a stream that the library gave; each batch is one call under `context`, and nothing is copied."""
+def _export(rows):
+    stream = _ArrowArrayStream()
+    pa.RecordBatchReader.from_stream(rows)._export_to_c(ctypes.addressof(stream))
+    return stream
+
+
+def _rows(context, function, *arguments):
+    """A reader of the stream that a function gives; each batch is one call under `context`, and nothing is copied."""
+    context, stream = context or Context(), _ArrowArrayStream()
+    context._run(_call, function, *arguments, context, byref(stream))
     # The library knows its stream by this copy, wherever pyarrow moves the stream itself.
     known = _ArrowArrayStream.from_buffer_copy(stream)
     reader = pa.RecordBatchReader._import_from_c(ctypes.addressof(stream))
@@ -221,6 +254,25 @@ def _rows(stream, context):
     return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
+class Increment(_Handle):
+    """What there is to do for a feature. Rows of `new` and `stale` are written back with results as further columns."""
+
+    def counts(self):
+        """How many samples are new, stale and orphaned."""
+        numbers = c_uint64(), c_uint64(), c_uint64()
+        _call("increment_counts", self, *(byref(number) for number in numbers))
+        return tuple(number.value for number in numbers)
+
+    def new(self, *, context=None):
+        return _rows(context, "increment_read_new", self)
+
+    def stale(self, *, context=None):
+        return _rows(context, "increment_read_stale", self)
+
+    def orphaned(self, *, context=None):
+        return _rows(context, "increment_read_orphaned", self)
+
+
 class Store(_Handle):
     """A metadata store. Any number of threads may use it; when it is closed, the readers that it gave go on.
 
@@ -228,8 +280,8 @@ class Store(_Handle):
     """
 
     def __init__(self, uri, *, context=None, **options):
-        context = context or Context()
-        context._run(super().__init__, "store", "store_open", os.fspath(uri).encode(), _options(options), context)
+        context, given = context or Context(), _options(options)
+        super().__init__("store", partial(context._run, _call, "store_open", os.fspath(uri).encode(), given, context))
 
     def __enter__(self):
         return self
@@ -247,16 +299,12 @@ class Store(_Handle):
 
     def write(self, feature, rows, *, context=None, **options):
         """Writes rows, all or none: a table, a reader, or whatever else can be read as an Arrow stream."""
-        context, stream = context or Context(), _ArrowArrayStream()
-        pa.RecordBatchReader.from_stream(rows)._export_to_c(ctypes.addressof(stream))
+        context, stream = context or Context(), _export(rows)
         context._run(_call, "store_write", self, feature.encode(), byref(stream), _options(options), context)
 
     def read(self, feature, columns=None, filters=(), *, context=None, **settings):
         """A pyarrow.RecordBatchReader of the current rows. `settings` are those of a read request: limit=10, deleted=1."""
-        context, stream = context or Context(), _ArrowArrayStream()
-        request = _request(columns, filters, settings)
-        context._run(_call, "store_read", self, feature.encode(), request, context, byref(stream))
-        return _rows(stream, context)
+        return _rows(context, "store_read", self, feature.encode(), _request(columns, filters, settings))
 
     def delete(self, feature, filters=(), *, context=None, settings={}, **options):
         """Hides the samples that a read with these filters would give, and says how many."""
@@ -264,3 +312,19 @@ class Store(_Handle):
         request = _request(None, filters, settings)
         context._run(_call, "store_delete", self, feature.encode(), request, _options(options), context, byref(deleted))
         return deleted.value
+
+    def resolve(self, feature, samples=None, filters=(), *, shard=(0, 1), context=None):
+        """The Increment of a feature, or the share `shard` of it: (2, 8) is the third of eight.
+
+        `samples` are rows for a feature that depends on no other.
+        """
+        context, request = context or Context(), _Handle("increment_request", partial(_call, "increment_request_new"))
+        for text in [filters] if isinstance(filters, str) else filters:
+            _call("increment_request_add_filter", request, None, text.encode())
+        _call("increment_request_set_shard", request, *shard)
+        given = None if samples is None else byref(_export(samples))
+
+        def resolve(increment):
+            context._run(_call, "store_resolve_update", self, feature.encode(), request, given, context, increment)
+
+        return Increment("increment", resolve)

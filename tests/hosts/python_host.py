@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import pickle
 import signal
 import socket
 import tempfile
@@ -67,12 +68,23 @@ class Hosts(unittest.TestCase):
         self.assertEqual(self.store.delete("video", "id = 'video-4'"), 1)
         self.assertEqual(self.store.read("video", limit=100).read_all().num_rows, 8)
 
+    def test_an_increment_is_divided_and_done(self):
+        self.store.define({"key": "thumbnail", "id_columns": ["id"], "deps": [{"feature": "video"}], "fields": [{"key": "x"}]})
+        self.assertEqual(self.store.resolve("video", videos(9)).counts(), (9, 0, 0))
+        self.store.write("video", self.store.resolve("video", videos(9)).new())
+        for share in range(3):
+            self.store.write("thumbnail", self.store.resolve("thumbnail", shard=(share, 3)).new())
+        self.assertEqual(self.store.resolve("thumbnail").counts(), (0, 0, 0))
+        self.assertEqual(self.store.resolve("thumbnail", filters="id = 'video-1'").orphaned().read_all().num_rows, 0)
+
     def test_an_error_says_what_is_wrong(self):
         with self.assertRaisesRegex(MetaxyError, "nearest") as caught:
             Store("memory://", mod="read")
         self.assertEqual((caught.exception.name, caught.exception.status), ("METAXY_INVALID_ARGUMENT", 1))
         self.assertEqual(caught.exception.details["option"], "mod")
         self.assertFalse(caught.exception.retryable)
+        sent = pickle.loads(pickle.dumps(caught.exception))
+        self.assertEqual((str(sent), vars(sent)), (str(caught.exception), vars(caught.exception)))
         with self.assertRaisesRegex(TypeError, "columnz"):
             self.store.read("video", columnz=["id"])
 
