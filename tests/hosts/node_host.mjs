@@ -194,6 +194,6 @@ test('nothing is left', async () => {
     globalThis.gc();
     await sleep(10);
   }
-  assert.deepEqual(Array.from({ length: 11 }, (_, kind) => Number(liveHandles(kind))), Array(11).fill(0), 'handles by kind');
+  assert.deepEqual(Array.from({ length: 13 }, (_, kind) => Number(liveHandles(kind))), Array(13).fill(0), 'handles by kind');
   assert.equal(lentCount(), 0);
 });
