@@ -189,7 +189,7 @@ class Context(_Handle):
         except MetaxyError as error:
             if self._raised:
                 raise self._raised[0] from None
-            raise error
+            raise
 
 
 def _settle(outcome, call, arguments):
