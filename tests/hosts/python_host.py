@@ -68,6 +68,13 @@ class Hosts(unittest.TestCase):
         self.assertEqual(self.store.delete("video", "id = 'video-4'"), 1)
         self.assertEqual(self.store.read("video", limit=100).read_all().num_rows, 8)
 
+    def test_rows_are_not_copied(self):
+        self.store.write("video", videos(10_000))
+        before = pa.total_allocated_bytes()
+        rows = self.store.read("video").read_all()
+        self.assertGreater(rows.nbytes, 1_000_000)
+        self.assertLess(pa.total_allocated_bytes() - before, 10_000)
+
     def test_an_increment_is_divided_and_done(self):
         self.store.define({"key": "thumbnail", "id_columns": ["id"], "deps": [{"feature": "video"}], "fields": [{"key": "x"}]})
         self.assertEqual(self.store.resolve("video", videos(9)).counts(), (9, 0, 0))
