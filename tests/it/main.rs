@@ -7,6 +7,7 @@ mod chain;
 mod config;
 mod conformance;
 mod copy;
+mod cpp;
 mod delete;
 mod drop;
 mod durability;

@@ -1,0 +1,24 @@
+/*
+ * One bug of each kind that the sanitizers are there for, which they must tell.
+ */
+#include "check.hpp"
+
+#include <climits>
+
+int main(int argc, char **argv) {
+    const std::string_view bug = argc > 1 ? argv[1] : "";
+    if (bug == "use after free") {
+        metaxy::Batch batch = ::batch({"a"});
+        ArrowArray copy = *batch.get();
+        { const metaxy::Batch gone = std::move(batch); }
+        return copy.children[0]->length == 0;
+    }
+    if (bug == "leak") {
+        (void)::batch({"a"}).release();
+    }
+    if (bug == "overflow") {
+        int most = INT_MAX - 2 + argc;
+        return ++most == 0;
+    }
+    return 0;
+}
