@@ -146,14 +146,15 @@ private:
     std::exception_ptr failure_;
 };
 
+using Failures = std::vector<std::shared_ptr<Failure>>;
+
 /// Makes a call during which callbacks of these may have failed; what they threw counts for more.
-template <class Failures, class Function, class... Arguments>
+template <class Function, class... Arguments>
 void call_with(const Failures &failures, Function *function, Arguments... arguments) {
     MetaxyError *error = nullptr;
     const MetaxyStatus status = function(arguments..., &error);
     const std::unique_ptr<MetaxyError, void (*)(MetaxyError *)> owned(error, metaxy_error_free);
-    for (Failure *failure : failures)
-        if (failure) failure->rethrow();
+    for (const auto &failure : failures) failure->rethrow();
     if (status != METAXY_OK) throw Error(status, error);
 }
 
@@ -562,15 +563,15 @@ private:
 
 namespace detail {
 
-inline std::shared_ptr<Failure> failure_of(const Given<Context> &context) {
-    return context ? context->told() : nullptr;
+/// What may fail during a call with this context.
+inline Failures failures_of(const Given<Context> &context) {
+    return context && context->told() ? Failures{context->told()} : Failures{};
 }
 
 /// Makes a call that may be given a context.
 template <class Function, class... Arguments>
 void call_in(const Given<Context> &context, Function *function, Arguments... arguments) {
-    const auto failure = failure_of(context);
-    call_with(std::initializer_list<Failure *>{failure.get()}, function, arguments...);
+    call_with(failures_of(context), function, arguments...);
 }
 
 } // namespace detail
@@ -676,12 +677,28 @@ private:
     friend class Options;
     friend class Graph;
     friend class Config;
+    friend class Increment;
 
-    explicit Stream(std::shared_ptr<detail::Failure> failure = nullptr) : failure_(std::move(failure)) {}
+    explicit Stream(detail::Failures failures = {}) : failures_(std::move(failures)) {}
+
+    /// What may fail during a call that is given this stream and a context.
+    detail::Failures failures_with(const detail::Given<Context> &context) const {
+        detail::Failures failures = failures_;
+        for (const auto &failure : detail::failures_of(context)) failures.push_back(failure);
+        return failures;
+    }
+
+    /// Makes a call that gives a stream, during whose reading the same may fail.
+    template <class Function, class... Arguments>
+    static Stream given(const detail::Given<Context> &context, Function *function, Arguments... arguments) {
+        Stream rows(detail::failures_of(context));
+        detail::call_in(context, function, arguments..., rows.get());
+        return rows;
+    }
 
     /// Throws what the stream failed with, unless `code` is 0.
     void fail(int code) {
-        if (failure_) failure_->rethrow();
+        for (const auto &failure : failures_) failure->rethrow();
         if (code == 0) return;
         ArrowArrayStream *stream = stream_.get();
         MetaxyError *error = nullptr;
@@ -694,7 +711,7 @@ private:
     }
 
     detail::Owned<ArrowArrayStream> stream_;
-    std::shared_ptr<detail::Failure> failure_;
+    detail::Failures failures_;
     std::shared_ptr<const Schema> schema_;
     std::optional<Batch> current_;
 };
@@ -759,7 +776,7 @@ inline Stream Stream::from(Schema schema, std::function<std::optional<Batch>()> 
     schema.present();
     if (!next) throw Error(METAXY_INVALID_ARGUMENT, "a stream needs a function that gives its batches");
     auto source = std::make_unique<detail::Source>(std::move(schema), std::move(next));
-    Stream stream(source->failure);
+    Stream stream(detail::Failures{source->failure});
     ArrowArrayStream *made = stream.get();
     made->get_schema = detail::Source::get_schema;
     made->get_next = detail::Source::get_next;
@@ -916,6 +933,101 @@ private:
         detail::call(function, get(), rows.get());
         return rows;
     }
+};
+
+// ---- increments ----
+
+/// What to resolve of a feature; all of it, unless more is said.
+class IncrementRequest : public detail::Handle<MetaxyIncrementRequest, metaxy_increment_request_free> {
+public:
+    static constexpr const char *noun = "request";
+
+    IncrementRequest() { detail::call(metaxy_increment_request_new, out()); }
+
+    /// Adds a condition on the rows of each feature that this one depends on, and on samples.
+    IncrementRequest &filter(std::string_view filter) {
+        return set(metaxy_increment_request_add_filter, nullptr, detail::Text(filter).get());
+    }
+
+    /// Adds a condition on the rows of one feature.
+    IncrementRequest &filter(std::string_view feature, std::string_view filter) {
+        return set(metaxy_increment_request_add_filter, detail::Text(feature).get(), detail::Text(filter).get());
+    }
+
+    /// Adds a condition on the stored rows; a sample whose row fails it is left alone.
+    IncrementRequest &target_filter(std::string_view filter) {
+        return set(metaxy_increment_request_add_target_filter, detail::Text(filter).get());
+    }
+
+    /// Adds a condition on the stored rows; a sample whose row meets it is stale.
+    IncrementRequest &staleness_predicate(std::string_view predicate) {
+        return set(metaxy_increment_request_add_staleness_predicate, detail::Text(predicate).get());
+    }
+
+    /// Everything is new, whatever is stored.
+    IncrementRequest &skip_comparison(bool skip = true) {
+        return set(metaxy_increment_request_set_skip_comparison, std::int32_t{skip});
+    }
+
+    /// One of `count` shares of the samples, counted from 0.
+    IncrementRequest &shard(std::int32_t index, std::int32_t count) {
+        return set(metaxy_increment_request_set_shard, index, count);
+    }
+
+    /// The most rows that a batch may have; 0 leaves it to the library.
+    IncrementRequest &batch_rows(std::size_t rows) { return set(metaxy_increment_request_set_batch_rows, rows); }
+
+private:
+    template <class Function, class... Arguments>
+    IncrementRequest &set(Function *function, Arguments... arguments) {
+        detail::call(function, get(), arguments...);
+        return *this;
+    }
+};
+
+/// What there is to do for a feature, as it was when it was resolved. It outlives its store, and each part may be read as
+/// often as it is needed.
+class Increment : public detail::Handle<MetaxyIncrement, metaxy_increment_free> {
+public:
+    /// The number of rows of each part.
+    struct Counts {
+        std::uint64_t new_rows = 0, stale = 0, orphaned = 0;
+    };
+
+    Counts counts() const {
+        Counts counts;
+        detail::call(metaxy_increment_counts, get(), &counts.new_rows, &counts.stale, &counts.orphaned);
+        return counts;
+    }
+
+    /// How much of the input is done, from 0 to 100, where that is known.
+    std::optional<double> input_progress() const {
+        double percent = -1;
+        detail::call(metaxy_increment_input_progress, get(), &percent);
+        return percent < 0 ? std::nullopt : std::optional<double>(percent);
+    }
+
+    /// Which stores were asked for each feature.
+    Stream served_by() const { return Stream::given({}, metaxy_increment_served_by, get()); }
+
+    /// Samples that are not stored: compute them and write them.
+    Stream new_rows(detail::Given<Context> context = {}) const {
+        return Stream::given(context, metaxy_increment_read_new, get(), context.get());
+    }
+
+    /// Samples that are stored but were computed from something else: compute them again and write them.
+    Stream stale(detail::Given<Context> context = {}) const {
+        return Stream::given(context, metaxy_increment_read_stale, get(), context.get());
+    }
+
+    /// Stored rows of samples that are gone: delete them, or keep them.
+    Stream orphaned(detail::Given<Context> context = {}) const {
+        return Stream::given(context, metaxy_increment_read_orphaned, get(), context.get());
+    }
+
+private:
+    friend class Store;
+    Increment() = default;
 };
 
 // ---- writing ----
@@ -1095,10 +1207,8 @@ public:
     void write(std::string_view feature, Stream rows, detail::Given<Options> options = {},
                detail::Given<Context> context = {}) const {
         rows.present();
-        const auto failure = detail::failure_of(context);
-        detail::call_with(std::initializer_list<detail::Failure *>{rows.failure_.get(), failure.get()},
-                          metaxy_store_write, get(), detail::Text(feature).get(), rows.get(), options.get(),
-                          context.get());
+        detail::call_with(rows.failures_with(context), metaxy_store_write, get(), detail::Text(feature).get(),
+                          rows.get(), options.get(), context.get());
     }
 
     /// Writes the rows of a batch.
@@ -1155,6 +1265,43 @@ public:
         return dropped != 0;
     }
 
+    // -- increments --
+
+    /// What there is to do for a feature: which samples are new, stale or orphaned. Nothing is written.
+    Increment resolve_update(std::string_view feature, detail::Given<IncrementRequest> request = {},
+                             detail::Given<Context> context = {}) const {
+        Increment increment;
+        detail::call_in(context, metaxy_store_resolve_update, get(), detail::Text(feature).get(), request.get(),
+                        nullptr, context.get(), increment.out());
+        return increment;
+    }
+
+    /// The same with samples, which a feature without dependencies needs.
+    Increment resolve_update(std::string_view feature, detail::Given<IncrementRequest> request, Stream samples,
+                             detail::Given<Context> context = {}) const {
+        samples.present();
+        Increment increment;
+        detail::call_with(samples.failures_with(context), metaxy_store_resolve_update, get(),
+                          detail::Text(feature).get(), request.get(), samples.get(), context.get(), increment.out());
+        return increment;
+    }
+
+    /// Rows that the caller joined, with the versions that they have as samples of the feature.
+    Stream compute_provenance(std::string_view feature, Stream rows, detail::Given<Context> context = {}) const {
+        rows.present();
+        Stream completed(rows.failures_with(context));
+        detail::call_with(completed.failures_, metaxy_store_compute_provenance, get(), detail::Text(feature).get(),
+                          rows.get(), context.get(), completed.get());
+        return completed;
+    }
+
+    /// The current rows of one version of a feature as rows of another, or of the current one.
+    Stream rebase(std::string_view feature, std::string_view from_version,
+                  std::optional<std::string_view> to_version = {}, detail::Given<Context> context = {}) const {
+        return stream(context, metaxy_store_rebase, get(), detail::Text(feature).get(), detail::Text(from_version).get(),
+                      detail::MaybeText(to_version).get(), context.get());
+    }
+
     // -- what is there --
 
     /// Which stores of the chain would serve a read.
@@ -1207,9 +1354,7 @@ private:
     /// Makes a call that gives a stream.
     template <class Function, class... Arguments>
     static Stream stream(const detail::Given<Context> &context, Function *function, Arguments... arguments) {
-        Stream rows(detail::failure_of(context));
-        detail::call_in(context, function, arguments..., rows.get());
-        return rows;
+        return Stream::given(context, function, arguments...);
     }
 
     template <class Function>
@@ -1222,14 +1367,12 @@ private:
 inline void Store::write_many(std::vector<std::pair<std::string, Stream>> rows, detail::Given<Options> options,
                               detail::Given<Context> context) const {
     std::vector<std::string_view> features;
-    const auto failure = detail::failure_of(context);
-    std::vector<detail::Failure *> failures;
+    detail::Failures failures = detail::failures_of(context);
     for (const auto &[feature, stream] : rows) {
         stream.present();
         features.push_back(feature);
-        failures.push_back(stream.failure_.get());
+        failures.insert(failures.end(), stream.failures_.begin(), stream.failures_.end());
     }
-    failures.push_back(failure.get());
     const Names names(features);
     // C takes an array of structs, and takes them over whatever comes of it.
     std::vector<ArrowArrayStream> streams;

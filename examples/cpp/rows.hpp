@@ -5,6 +5,7 @@
  *   rows::Table().text("id", {"intro"}).numbers("size", {48000}).batch()    columns -> a batch
  *   rows::text(batch, "id", 0), rows::number(batch, "size", 0)              a value of a batch
  *   rows::print(std::cout, stream)                                          a stream -> an aligned table
+ *   rows::extended(batch, rows::Table().numbers("bytes", {7}))              a batch, and columns after its own
  */
 #ifndef ROWS_HPP
 #define ROWS_HPP
@@ -122,6 +123,55 @@ private:
 
     Column column_{"", "+s", 0, {}, {}, {}, {}};
 };
+
+/* A batch with further columns, of as many rows. Nothing is copied of those that it has: Arrow's structs let a consumer
+ * move their children out. The rows must begin at the first value, as those of the library do. */
+inline metaxy::Batch extended(metaxy::Batch batch, const Table &more) {
+    const auto extend = [](auto *whole, auto *added) {
+        using Struct = std::remove_pointer_t<decltype(whole)>;
+        struct Columns {
+            std::vector<Struct> children;
+            std::vector<Struct *> pointers;
+            const void *no_nulls = nullptr;
+
+            static void release(Struct *exported) {
+                auto *columns = static_cast<Columns *>(exported->private_data);
+                for (Struct &child : columns->children)
+                    if (child.release) child.release(&child);
+                delete columns;
+                exported->release = nullptr;
+            }
+        };
+        auto *columns = new Columns;
+        for (Struct *from : {whole, added}) {
+            for (std::int64_t i = 0; i < from->n_children; i++) {
+                columns->children.push_back(*from->children[i]);
+                from->children[i]->release = nullptr;
+            }
+            from->release(from);
+        }
+        for (Struct &child : columns->children) columns->pointers.push_back(&child);
+        Struct made{};
+        made.n_children = std::int64_t(columns->children.size());
+        made.children = columns->pointers.data();
+        made.release = Columns::release;
+        made.private_data = columns;
+        return std::pair(made, &columns->no_nulls);
+    };
+    const std::int64_t length = batch.rows();
+    metaxy::Batch added = more.batch();
+    if (batch.get()->offset != 0 || added.rows() != length) throw std::invalid_argument("the rows are not as many");
+
+    ArrowSchema whole_schema = batch.schema().copy().release(), added_schema = added.schema().copy().release();
+    ArrowArray whole = batch.release(), rest = added.release();
+    ArrowSchema schema = extend(&whole_schema, &added_schema).first;
+    schema.format = "+s";
+    auto [array, buffers] = extend(&whole, &rest);
+    array.length = length;
+    array.n_buffers = 1;
+    array.buffers = buffers;
+    return metaxy::Batch(&array, &schema);
+}
 
 inline bool is_null(const ArrowArray &column, std::int64_t row) {
     const auto *valid = column.n_buffers > 0 ? static_cast<const unsigned char *>(column.buffers[0]) : nullptr;

@@ -76,6 +76,16 @@ static void use_after_move() {
     THROWS(METAXY_INVALID_HANDLE, other.difference(graph));
     THROWS(METAXY_INVALID_HANDLE, other.render("dot", graph));
 
+    metaxy::IncrementRequest part;
+    gone(part);
+    THROWS(METAXY_INVALID_HANDLE, part.shard(0, 2));
+    THROWS(METAXY_INVALID_HANDLE, store.resolve_update("sample", part));
+    metaxy::Increment increment = store.resolve_update("sample", {}, store.read("sample"));
+    const metaxy::Increment whole = gone(increment);
+    THROWS(METAXY_INVALID_HANDLE, increment.counts());
+    THROWS(METAXY_INVALID_HANDLE, increment.new_rows());
+    CHECK(whole.counts().new_rows == 0);
+
     metaxy::Stream rows = store.read("sample");
     gone(rows);
     THROWS(METAXY_INVALID_HANDLE, rows.next());
@@ -181,6 +191,19 @@ static void a_source_throws() {
     std::vector<std::pair<std::string, metaxy::Stream>> many;
     many.emplace_back("sample", metaxy::Stream::from(schema.copy(), failing));
     CHECK(oops([&] { store.write_many(std::move(many)); }));
+    made = 0;
+    CHECK(oops([&] { store.resolve_update("sample", {}, metaxy::Stream::from(schema.copy(), failing)); }));
+    store.define(R"({"feature_spec": {"key": "child", "id_columns": ["id"], "deps": [{"feature": "sample"}],
+                     "fields": [{"key": "default"}]}, "project": "tests"})");
+    const metaxy::Schema joined = rows::Table()
+                                      .text("id", {})
+                                      .members("metaxy_data_version_by_field__sample", rows::Table().text("default", {}))
+                                      .schema();
+    metaxy::Stream completed =
+        store.compute_provenance("child", metaxy::Stream::from(joined.copy(), []() -> std::optional<metaxy::Batch> {
+                                     throw Oops("joined");
+                                 }));
+    CHECK(oops([&] { completed.next(); }));
     /* Something that is no std::exception. */
     try {
         store.write("sample", metaxy::Stream::from(schema.copy(), []() -> std::optional<metaxy::Batch> { throw 7; }));

@@ -18,7 +18,7 @@ constexpr bool moves_only = std::is_nothrow_move_constructible_v<T> && std::is_n
 static_assert(moves_only<metaxy::Store> && moves_only<metaxy::Writer> && moves_only<metaxy::Options>);
 static_assert(moves_only<metaxy::Stream> && moves_only<metaxy::Schema> && moves_only<metaxy::Batch>);
 static_assert(moves_only<metaxy::Context> && moves_only<metaxy::ReadRequest> && moves_only<metaxy::Config>);
-static_assert(moves_only<metaxy::BufferedWriter> && moves_only<metaxy::Graph>);
+static_assert(moves_only<metaxy::BufferedWriter> && moves_only<metaxy::Graph> && moves_only<metaxy::Increment>);
 static_assert(std::is_nothrow_copy_constructible_v<metaxy::Error>);
 
 static std::set<std::string> ids(metaxy::Stream stream) {
@@ -148,6 +148,41 @@ static void definitions() {
     CHECK(metaxy::Graph(sample, metaxy::Options{{"project", "tests"}}).features().count() == 1);
 }
 
+static metaxy::Stream stream_of(metaxy::Batch batch) {
+    auto rest = std::make_shared<std::optional<metaxy::Batch>>(std::move(batch));
+    return metaxy::Stream::from((*rest)->schema().copy(), [rest] { return std::exchange(*rest, std::nullopt); });
+}
+
+static void increments() {
+    const metaxy::Store store = metaxy::Store::open("memory://", metaxy::Options{{"project", "tests"}});
+    store.define(sample);
+    store.define(R"({"key": "child", "id_columns": ["id"], "deps": [{"feature": "sample", "select": ["size"]}],
+                     "fields": [{"key": "default"}]})");
+    const metaxy::Increment found = store.resolve_update("sample", {}, stream_of(batch({"a", "b", "c"})));
+    CHECK(found.counts().new_rows == 3 && found.counts().stale == 0 && found.counts().orphaned == 0);
+    store.write("sample", found.new_rows());
+    CHECK(store.resolve_update("sample", {}, stream_of(batch({"a", "b"}))).orphaned().count() == 1);
+
+    metaxy::Increment todo = store.resolve_update("child");
+    CHECK(todo.input_progress() == 0.0 && !found.input_progress());
+    CHECK(todo.served_by().count() >= 1 && todo.new_rows().count() == 3 && todo.new_rows().count() == 3);
+    CHECK((ids(todo.new_rows()) == std::set<std::string>{"a", "b", "c"}));
+    store.write("child", todo.new_rows());
+    todo = store.resolve_update("child");
+    CHECK(todo.new_rows().count() == 0 && todo.stale().count() == 0 && todo.input_progress() == 100.0);
+
+    metaxy::IncrementRequest request;
+    request.staleness_predicate("id = 'a'").target_filter("size = 10").filter("size > 0").filter("sample", "id <> 'b'");
+    request.batch_rows(1).shard(0, 1);
+    CHECK((ids(store.resolve_update("child", request).stale()) == std::set<std::string>{"a"}));
+    CHECK(store.resolve_update("child", metaxy::IncrementRequest().skip_comparison()).counts().new_rows == 3);
+
+    rows::Table joined;
+    joined.text("id", {"x"}).members("metaxy_data_version_by_field__sample", rows::Table().text("default", {"v"}));
+    metaxy::Stream completed = store.compute_provenance("child", stream_of(joined.batch()));
+    CHECK(completed.schema().index("metaxy_provenance") && completed.count() == 1);
+}
+
 static void stores() {
     const metaxy::Options options{{"name", "prod"}};
     const metaxy::Store prod = metaxy::Store::open("memory://", options);
@@ -217,6 +252,7 @@ int main() {
     streams();
     writers();
     definitions();
+    increments();
     stores();
     control();
     the_library();

@@ -123,8 +123,7 @@ fn the_cpp_header_has_every_function() {
     let symbols = fs::read_to_string(SYMBOLS).expect("include/metaxy.symbols");
     // `version_number` says the same.
     let parts = ["metaxy_version_major", "metaxy_version_minor", "metaxy_version_patch"];
-    let used =
-        |name: &str| header.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+    let used = |name: &str| header.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
     let missing: Vec<&str> = symbols.lines().filter(|name| !parts.contains(name) && !used(name)).collect();
     assert!(missing.is_empty(), "include/metaxy.hpp lacks {missing:?}");
 }
@@ -204,7 +203,8 @@ fn nanoarrow_takes_and_gives_rows() {
     let template = fs::read_to_string(sources.join("nanoarrow/nanoarrow_config.h.in")).expect("its template");
     let version = fs::read_to_string(source("nanoarrow.version")).expect("the version");
     let version = version.trim().rsplit("==").next().expect("a version");
-    let mut config = template.replace("@NANOARROW_NAMESPACE_DEFINE@", "").replace("@NANOARROW_VERSION@", version);
+    let mut config =
+        template.replace("@NANOARROW_NAMESPACE_DEFINE@", "").replace("@NANOARROW_VERSION@", version);
     for (part, value) in ["MAJOR", "MINOR", "PATCH"].iter().zip(version.split('.')) {
         config = config.replace(&format!("@NANOARROW_VERSION_{part}@"), value);
     }
