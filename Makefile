@@ -74,6 +74,8 @@ clean: ## remove what was built
 	rm -rf build
 	cargo clean
 
+include packaging/install.mk
+
 # ---- what must be on the machine ----
 
 rust:
@@ -109,11 +111,11 @@ newer = printf '%s\n' $(1) "$$($(2) 2>/dev/null)" | sort -VC
 from_pypi = PATH="$(METAXY_CACHE)/python/bin:$$PATH"
 pypi = { $(PYTHON) -m pip install -q --disable-pip-version-check $(1); hash -r; }
 
-test-tools: test-programs python-tools nanoarrow azurite minio ## install what the tests need: valgrind, strace, g++, Python Metaxy, servers
+test-tools: test-programs python-tools nanoarrow azurite minio ## install what the tests need: valgrind, strace, g++, CMake, Python Metaxy, servers
 
 test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
-	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) \
+	    $(call has,readelf,binutils) $(call has,cmake,cmake) $(call has,pkg-config,pkg-config) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 
 REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt

@@ -7,6 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::native::{ROOT, cache, finish, library, linked, python};
+use crate::readme::blocks;
 
 const COMPILER: &str = "make test-tools installs it";
 const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/metaxy.hpp");
@@ -121,10 +122,16 @@ fn the_cpp_header_may_be_in_two_files_of_a_program() {
 fn the_cpp_header_has_every_function() {
     let header = fs::read_to_string(HEADER).expect("include/metaxy.hpp");
     let symbols = fs::read_to_string(SYMBOLS).expect("include/metaxy.symbols");
-    // `version_number` says the same.
-    let parts = ["metaxy_version_major", "metaxy_version_minor", "metaxy_version_patch"];
+    // Others say the same: the number of the version, the status that a call returns, all details together.
+    let spared = [
+        "metaxy_version_major",
+        "metaxy_version_minor",
+        "metaxy_version_patch",
+        "metaxy_error_status",
+        "metaxy_error_detail",
+    ];
     let used = |name: &str| header.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
-    let missing: Vec<&str> = symbols.lines().filter(|name| !parts.contains(name) && !used(name)).collect();
+    let missing: Vec<&str> = symbols.lines().filter(|name| !spared.contains(name) && !used(name)).collect();
     assert!(missing.is_empty(), "include/metaxy.hpp lacks {missing:?}");
 }
 
@@ -226,13 +233,60 @@ fn nanoarrow_takes_and_gives_rows() {
     run(&compiler.with(SANITIZERS), "nanoarrow.cpp");
 }
 
-#[test]
-fn the_cpp_worker_prints_what_it_says_it_does() {
+/// Runs an example and compares what it prints with the `.expected` file beside it.
+fn example(name: &str) {
     let directory = directory();
-    let example = Path::new(ROOT).join("examples/cpp/worker.cpp");
+    let example = Path::new(ROOT).join("examples/cpp").join(name);
     let program = Compiler::new("g++", "c++17").compile(&example, directory.path());
     let mut run = linked(&program, directory.path());
     run.arg(directory.path().join("metadata"));
     let expected = fs::read_to_string(example.with_extension("expected")).expect("what it prints");
     assert_eq!(String::from_utf8_lossy(&finish(run, COMPILER).stdout), expected);
+}
+
+#[test]
+fn the_cpp_quickstart_prints_what_it_says_it_does() {
+    example("quickstart.cpp");
+}
+
+#[test]
+fn the_cpp_worker_prints_what_it_says_it_does() {
+    example("worker.cpp");
+}
+
+/// What stands around a fragment of C++ in a document.
+const AROUND: [&str; 2] = [
+    "#include \"rows.hpp\"\n#include <iostream>\n#include <thread>\n\
+     #ifdef WITH_ARROW\n#include <arrow/api.h>\n#include <arrow/c/bridge.h>\n#endif\n\
+     metaxy::Batch next_batch();\nvoid compute(metaxy::Batch &batch);\n\
+     void fragment(const metaxy::Store &store, metaxy::Batch batch, metaxy::Schema schema);\n\
+     void fragment(const metaxy::Store &store, metaxy::Batch batch, metaxy::Schema schema) {\n    (void)batch, (void)schema;\n",
+    "}\n",
+];
+
+#[test]
+fn the_cpp_in_the_documents_compiles_and_its_programs_run() {
+    let text = fs::read_to_string(format!("{ROOT}/docs/cpp.md")).expect("docs/cpp.md");
+    let directory = directory();
+    let path = directory.path().join("document.cpp");
+    let mut ran = 0;
+    for block in blocks(&text, "cpp") {
+        if block.contains("int main(") {
+            fs::write(&path, block).expect("the source is written");
+            let program = Compiler::new("g++", "c++17").compile(&path, directory.path());
+            let mut run = linked(&program, directory.path());
+            run.current_dir(directory.path());
+            let printed = String::from_utf8(finish(run, COMPILER).stdout).expect("text");
+            assert!(["intro", "credits"].iter().all(|id| printed.contains(id)), "{printed}");
+            ran += 1;
+            continue;
+        }
+        let compiler = match block.contains("arrow::") {
+            true => with_arrow(Compiler::new("g++", "c++20")).with(["-DWITH_ARROW"]),
+            false => Compiler::new("g++", "c++17"),
+        };
+        fs::write(&path, AROUND.join(&block)).expect("the source is written");
+        finish(compiler.with(["-fsyntax-only"]).command(&[&path]), COMPILER);
+    }
+    assert_eq!(ran, 1);
 }

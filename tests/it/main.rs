@@ -15,6 +15,7 @@ mod faults;
 mod golden_stores;
 mod graphs;
 mod header;
+mod install;
 mod interop;
 mod maintain;
 mod native;
