@@ -69,23 +69,25 @@ uninstall: ## remove what make install has installed there
 	rm -rf $(LIB)/cmake/metaxy $(DOC)
 	@rmdir --ignore-fail-on-non-empty $(wildcard $(LIB)/cmake $(LIB)/pkgconfig)
 
+# Where the tarballs go.
+DISTDIR ?= build
 DIST := metaxy-$(VERSION)-$(shell uname -m)-linux-gnu
-STAGE := build/dist/$(DIST)
+STAGE := $(DISTDIR)/dist/$(DIST)
 # The same files give the same bytes.
 tar = tar --sort=name --mtime=@$(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0) \
-    --owner=0 --group=0 --numeric-owner -C build/dist -czf
+    --owner=0 --group=0 --numeric-owner -C $(DISTDIR)/dist -czf
 
 dist: library ## make a tarball of the library and one of its debug information, in build
-	rm -rf build/dist && mkdir -p build/dist
-	objcopy --only-keep-debug --compress-debug-sections $(BUILT) build/dist/libmetaxy.so.$(VERSION).debug
-	strip --strip-unneeded -o build/dist/libmetaxy.so.$(VERSION) $(BUILT)
-	cd build/dist && objcopy --add-gnu-debuglink=libmetaxy.so.$(VERSION).debug libmetaxy.so.$(VERSION)
-	$(MAKE) --no-print-directory install STATIC=no LIBRARY=build/dist/libmetaxy.so.$(VERSION) \
+	rm -rf $(DISTDIR)/dist && mkdir -p $(DISTDIR)/dist
+	objcopy --only-keep-debug --compress-debug-sections $(BUILT) $(DISTDIR)/dist/libmetaxy.so.$(VERSION).debug
+	strip --strip-unneeded -o $(DISTDIR)/dist/libmetaxy.so.$(VERSION) $(BUILT)
+	cd $(DISTDIR)/dist && objcopy --add-gnu-debuglink=libmetaxy.so.$(VERSION).debug libmetaxy.so.$(VERSION)
+	$(MAKE) --no-print-directory install STATIC=no LIBRARY=$(DISTDIR)/dist/libmetaxy.so.$(VERSION) \
 	    DESTDIR=$(abspath $(STAGE)) PREFIX= LIBDIR=/lib INCLUDEDIR=/include DOCDIR=/share/doc/metaxy
 	python3 scripts/release.py $(STAGE)/lib/libmetaxy.so.$(VERSION) | tee $(STAGE)/share/doc/metaxy/RELEASE
 	cd $(STAGE) && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >SHA256SUMS
-	$(tar) build/$(DIST).tar.gz $(DIST)
-	mkdir -p build/dist/debug/$(DIST)/lib && mv build/dist/libmetaxy.so.$(VERSION).debug build/dist/debug/$(DIST)/lib/
-	$(tar) build/$(DIST)-debug.tar.gz -C debug $(DIST)
-	cd build && sha256sum $(DIST).tar.gz $(DIST)-debug.tar.gz | tee $(DIST).sha256
-	cp $(STAGE)/share/doc/metaxy/RELEASE build/$(DIST).txt
+	$(tar) $(DISTDIR)/$(DIST).tar.gz $(DIST)
+	mkdir -p $(DISTDIR)/dist/debug/$(DIST)/lib && mv $(DISTDIR)/dist/libmetaxy.so.$(VERSION).debug $(DISTDIR)/dist/debug/$(DIST)/lib/
+	$(tar) $(DISTDIR)/$(DIST)-debug.tar.gz -C debug $(DIST)
+	cd $(DISTDIR) && sha256sum $(DIST).tar.gz $(DIST)-debug.tar.gz | tee $(DIST).sha256
+	cp $(STAGE)/share/doc/metaxy/RELEASE $(DISTDIR)/$(DIST).txt

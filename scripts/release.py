@@ -22,10 +22,11 @@ def main():
     dynamic = subprocess.check_output(["readelf", "--dynamic", "--wide", library], text=True)
     size = os.path.getsize(library)
     print(f"file: {os.path.basename(library)}")
-    print(f"soname: {re.search(r'SONAME.*[[](.*)[]]', dynamic)[1]}")
+    soname = re.search(r"SONAME.*\[(.*)\]", dynamic)
+    print(f"soname: {soname[1]}")
     print(f"bytes: {size} ({size / 1e6:.0f} MB)")
     print(f"glibc: {'.'.join(map(str, max(needed)))} or newer")
-    print(f"needs: {' '.join(re.findall(r'NEEDED.*[[](.*)[]]', dynamic))}")
+    print("needs:", *re.findall(r"NEEDED.*\[(.*)\]", dynamic))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ fn installed() -> &'static Path {
         let moved = folder.join("elsewhere/a folder");
         fs::create_dir_all(folder.join("elsewhere")).expect("a folder");
         fs::rename(destination.join("opt/metaxy"), &moved).expect("the tree moves");
+        // The copy is half a gigabyte.
+        let copy = moved.join(format!("lib/libmetaxy.so.{}", env!("CARGO_PKG_VERSION")));
+        fs::remove_file(&copy).and_then(|()| fs::hard_link(library(), &copy)).expect("a link");
         moved
     })
 }
@@ -149,6 +152,34 @@ fn cmake_finds_what_was_installed() {
 }
 
 #[test]
+fn a_program_may_take_the_library_along() {
+    // Beside the library: it is larger than what folders in memory hold.
+    let folder = tempfile::tempdir_in(library().parent().expect("a folder")).expect("a temporary directory");
+    let mut command = make("archive", folder.path());
+    command.arg("STATIC=yes");
+    finish(command, TOOLS);
+    let target = library().parent().expect("deps").with_file_name("libmetaxy.a");
+    let prefix = folder.path().join("metaxy");
+    fs::create_dir_all(prefix.join("lib")).expect("a folder");
+    for part in ["include", "lib/cmake"] {
+        std::os::unix::fs::symlink(installed().join(part), prefix.join(part)).expect("a link");
+    }
+    fs::hard_link(target, prefix.join("lib/libmetaxy.a")).expect("a link");
+
+    let project = project();
+    let lists = "cmake_minimum_required(VERSION 3.16)\nproject(consumer C)\nfind_package(metaxy REQUIRED)\n\
+                 add_executable(first first.c)\n\
+                 target_link_libraries(first PRIVATE metaxy::metaxy_static -Wl,--gc-sections,--strip-all)\n";
+    assert!(cmake(lists, project.path(), &prefix));
+    let program = project.path().join("build/first");
+    runs(&program, None);
+    let mut dynamic = Command::new("readelf");
+    dynamic.args(["--dynamic", "--wide"]).arg(&program);
+    let dynamic = String::from_utf8(finish(dynamic, TOOLS).stdout).expect("text");
+    assert!(!dynamic.contains("libmetaxy"), "{dynamic}");
+}
+
+#[test]
 fn cmake_takes_no_other_version() {
     let project = tempfile::tempdir().expect("a temporary directory");
     let finds = |version: &str| {
@@ -210,6 +241,49 @@ fn uninstall_leaves_nothing() {
     assert!(
         !path.join("opt/metaxy/share/doc/metaxy").exists() && !path.join("opt/metaxy/lib/pkgconfig").exists()
     );
+}
+
+#[test]
+fn a_tarball_has_checksums_and_says_what_it_needs() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path();
+    // A small library will do for the large one.
+    let version = env!("CARGO_PKG_VERSION");
+    let series = version.rsplit_once('.').expect("three parts").0;
+    fs::write(path.join("small.c"), "#include <stdio.h>\nint small(void) { return puts(\"small\"); }\n")
+        .expect("a source");
+    let mut compile = Command::new("gcc");
+    compile.current_dir(path).args(["-g", "-shared", "-fPIC", "small.c", "-o", "small.so"]);
+    compile.arg(format!("-Wl,-soname,libmetaxy.so.{series}"));
+    finish(compile, TOOLS);
+    let mut dist = Command::new("make");
+    dist.current_dir(ROOT).args(["--no-print-directory", "dist"]);
+    dist.arg(format!("LIBRARY={}", path.join("small.so").display()));
+    dist.arg(format!("DISTDIR={}", path.display()));
+    dist.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("MAKELEVEL");
+    finish(dist, TOOLS);
+
+    let name = format!("metaxy-{version}-{}-linux-gnu", std::env::consts::ARCH);
+    let script = format!(
+        "sha256sum --check --quiet {name}.sha256; mkdir unpacked; cd unpacked; tar -xzf ../{name}.tar.gz; \
+         tar -xzf ../{name}-debug.tar.gz; cd {name}; sha256sum --check --quiet SHA256SUMS; \
+         grep -c lib/libmetaxy.so SHA256SUMS; cmp share/doc/metaxy/RELEASE ../../{name}.txt; \
+         cat share/doc/metaxy/RELEASE; \
+         nm lib/libmetaxy.so.{version} 2>&1; readelf --string-dump=.gnu_debuglink lib/libmetaxy.so.{version}; \
+         readelf --sections lib/libmetaxy.so.{version}.debug"
+    );
+    let mut shell = Command::new("bash");
+    shell.current_dir(path).args(["-euc", &script]);
+    let printed = String::from_utf8(finish(shell, TOOLS).stdout).expect("text");
+    for told in [
+        format!("soname: libmetaxy.so.{series}"),
+        "glibc: 2.".to_owned(),
+        "no symbols".to_owned(),
+        format!("libmetaxy.so.{version}.debug"),
+        ".debug_info".to_owned(),
+    ] {
+        assert!(printed.contains(&told), "{told}: {printed}");
+    }
 }
 
 #[test]
