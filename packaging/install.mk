@@ -40,13 +40,20 @@ EXAMPLES := $(wildcard examples/c/*.c examples/c/*.h examples/cpp/*.cpp examples
 BUILT := $(or $(LIBRARY),$(TARGET)/$(PROFILE)/libmetaxy.so)
 ARCHIVE := $(filter-out no,$(STATIC))
 
-.PHONY: install uninstall dist library archive
+.PHONY: install uninstall dist library archive test-static
 
 library: rust build-tools
 	@[ -n "$(LIBRARY)" ] || cargo build --locked $(filter --release,--$(PROFILE))
 
 archive: library
 	@[ -z "$(ARCHIVE)" ] || cargo rustc --locked --lib --crate-type staticlib $(filter --release,--$(PROFILE))
+
+# Not one of the tests of Cargo: a build inside them is another build, of everything.
+test-static: archive ## link a program with the static library, and run it
+	@mkdir -p build/static && rm -rf build/static/metadata
+	$(CC) -std=c11 -Iinclude -Iexamples/c examples/c/quickstart.c $(TARGET)/$(PROFILE)/libmetaxy.a \
+	    $(addprefix -l,$(STATIC_LIBS)) -Wl,--gc-sections -Wl,--strip-all -o build/static/quickstart
+	build/static/quickstart build/static/metadata | diff - examples/c/quickstart.expected
 
 install: library archive ## install the library below PREFIX (/usr/local), for pkg-config and CMake too
 	install -d $(LIB)/pkgconfig $(LIB)/cmake/metaxy $(INCLUDE) $(DOC)

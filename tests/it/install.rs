@@ -152,34 +152,6 @@ fn cmake_finds_what_was_installed() {
 }
 
 #[test]
-fn a_program_may_take_the_library_along() {
-    // Beside the library: it is larger than what folders in memory hold.
-    let folder = tempfile::tempdir_in(library().parent().expect("a folder")).expect("a temporary directory");
-    let mut command = make("archive", folder.path());
-    command.arg("STATIC=yes");
-    finish(command, TOOLS);
-    let target = library().parent().expect("deps").with_file_name("libmetaxy.a");
-    let prefix = folder.path().join("metaxy");
-    fs::create_dir_all(prefix.join("lib")).expect("a folder");
-    for part in ["include", "lib/cmake"] {
-        std::os::unix::fs::symlink(installed().join(part), prefix.join(part)).expect("a link");
-    }
-    fs::hard_link(target, prefix.join("lib/libmetaxy.a")).expect("a link");
-
-    let project = project();
-    let lists = "cmake_minimum_required(VERSION 3.16)\nproject(consumer C)\nfind_package(metaxy REQUIRED)\n\
-                 add_executable(first first.c)\n\
-                 target_link_libraries(first PRIVATE metaxy::metaxy_static -Wl,--gc-sections,--strip-all)\n";
-    assert!(cmake(lists, project.path(), &prefix));
-    let program = project.path().join("build/first");
-    runs(&program, None);
-    let mut dynamic = Command::new("readelf");
-    dynamic.args(["--dynamic", "--wide"]).arg(&program);
-    let dynamic = String::from_utf8(finish(dynamic, TOOLS).stdout).expect("text");
-    assert!(!dynamic.contains("libmetaxy"), "{dynamic}");
-}
-
-#[test]
 fn cmake_takes_no_other_version() {
     let project = tempfile::tempdir().expect("a temporary directory");
     let finds = |version: &str| {
