@@ -51,6 +51,7 @@ bench: release test-tools ## time this library, Python Metaxy and raw Lance; fil
 	    -Wl,-rpath,'$$ORIGIN' -o build/release/bench
 	$(PYTHON) benches/run.py --rows $(ROWS)
 	$(PYTHON) benches/run.py --rows $(ROWS) --s3
+	$(PYTHON) benches/run.py --rows $(ROWS) --hash
 	$(PYTHON) benches/run.py --rows $(STREAM_ROWS) --limit-mb 1024 --markdown docs/benchmarks.md
 
 build: rust build-tools ## build the library for development

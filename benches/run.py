@@ -4,6 +4,7 @@
     run.py --rows N                       times all operations; fills benches/results/latest.json
     run.py --rows N --limit-mb M          writes and reads N rows as streams in a process that may hold M MB
     run.py --rows N --s3                  times the operations on an S3 server on loopback, and counts their requests
+    run.py --rows N --hash                times the hash kernels alone, on one core
     run.py ... --markdown FILE            also writes the tables into FILE, between its two marks
 
 Before anything is timed, every operation runs once and must give the rows that Python Metaxy gives.
@@ -263,6 +264,26 @@ class S3:
         return results
 
 
+def compare_hashes(rows: int) -> dict:
+    """Rows per second of each algorithm, on one core; both must give the same hashes."""
+    built = ["cargo", "bench", "--quiet", "--bench", "hash", "--", rows]
+    runs = [(run(["taskset", "-c", "0", *built]), run(["taskset", "-c", "0", *python("bench_hash.py", rows)])) for _ in range(3)]
+    ours, theirs = runs[0]
+    if ours["check"] != theirs["check"]:
+        sys.exit(f"the hashes differ\nours   {ours['check']}\nmetaxy {theirs['check']}")
+    best = lambda which, name: max(run[which][name] for run in runs)
+    return {name: {"ours": round(best(0, name)), "metaxy": round(best(1, name))} for name in ours["check"]}
+
+
+def hash_table(result: dict) -> str:
+    rows = [["algorithm", "ours M/s", "polars-hash M/s", "ratio", "at least"]]
+    for name, speeds in result.items():
+        ratio = speeds["ours"] / speeds["metaxy"]
+        judged = f"{ratio:.2f}" + ("" if ratio >= 1 else " (missed)")
+        rows.append([name, f"{speeds['ours'] / 1e6:.1f}", f"{speeds['metaxy'] / 1e6:.1f}", judged, "1"])
+    return columns(rows)
+
+
 def small(bench: Path, base: Path, reps: int) -> dict:
     """Many writes of one row each, then a read of them."""
     tables = Tables(base, SMALL_WRITES)
@@ -439,6 +460,8 @@ def report() -> str:
             "Requests of one process, from opening the store to its end:",
             requests_table(on_s3),
         ]
+    if hashes := load("hash.json"):
+        parts += ["### Strings hashed by one core", hash_table(hashes)]
     if appended := load("small.json"):
         parts += [f"### {appended['writes']:,} writes of one row each", small_table(appended)]
     if streamed := load("stream.json"):
@@ -465,6 +488,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=int(os.environ.get("ROWS", 1_000_000)))
     parser.add_argument("--reps", type=int, default=3, help="fresh processes per operation and program, at least 3")
     parser.add_argument("--limit-mb", type=int, help="stream the rows through a process limited to this")
+    parser.add_argument("--hash", action="store_true", help="the hash kernels alone")
     parser.add_argument("--s3", action="store_true", help="on an S3 server that runs as long as this")
     parser.add_argument("--bench", type=Path, default=ROOT / "build/release/bench", help="the compiled bench.c")
     parser.add_argument("--dir", type=Path, default=ROOT / "build/bench", help="where the tables are made")
@@ -476,6 +500,9 @@ def main() -> None:
         results = compare_on_s3(options.bench, options.rows, options.reps)
         save("s3.json", results)
         print("\n" + comparison_table(results, S3_TARGETS) + "\n\n" + requests_table(results))
+    elif options.hash:
+        save("hash.json", compare_hashes(options.rows))
+        print("\n" + hash_table(load("hash.json")))
     elif options.limit_mb:
         save("stream.json", stream(options.bench, options.dir, options.rows, options.limit_mb))
     else:
