@@ -18,7 +18,8 @@ const ROUNDS: usize = 7;
 fn main() {
     // Cargo adds `--bench`.
     let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
-    let strings: LargeStringArray = (0..rows).map(|row: u64| Some(format!("audio|1|r/a.audio|a{row}"))).collect();
+    let strings: LargeStringArray =
+        (0..rows).map(|row: u64| Some(format!("audio|1|r/a.audio|a{row}"))).collect();
     let member = Arc::new(Field::new("x", DataType::LargeUtf8, true));
     let by_field: ArrayRef = Arc::new(StructArray::from(vec![(member, Arc::new(strings) as ArrayRef)]));
     let by_field = ByField::try_new(&by_field, "strings", &["x".to_owned()], 0).expect("one member");

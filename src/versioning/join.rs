@@ -17,6 +17,7 @@ use datafusion::prelude::SessionContext;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
+use super::compact::compact;
 use super::memory::{Memory, failed};
 use crate::error::{Error, Result, Status};
 
@@ -55,12 +56,12 @@ pub async fn join(memory: &Memory, sides: Vec<Side>) -> Result<BoxStream<'static
     };
     let keys: Vec<String> = (0..first.keys.len()).map(joined_key).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let mut frame = with_keys(&session, first, &keys)?;
+    let mut frame = with_keys(&session, memory, first, &keys)?;
     for (position, side) in sides {
         let kind = if position < required { JoinType::Inner } else { kind };
         let of_side: Vec<String> = side.keys.clone();
         let names: Vec<&str> = of_side.iter().map(String::as_str).collect();
-        let right = table(&session, side.schema, side.rows)?;
+        let right = table(&session, memory, side.schema, side.rows)?;
         let mut all: Vec<Expr> = frame
             .schema()
             .fields()
@@ -96,11 +97,11 @@ pub async fn attach(
     on: Vec<(String, Side)>,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let session = session(memory, on.iter().map(|(_, side)| side.size).sum());
-    let mut frame = table(&session, schema, rows)?;
+    let mut frame = table(&session, memory, schema, rows)?;
     for (name, side) in on {
         let keys: Vec<&str> = side.keys.iter().map(String::as_str).collect();
         let kind = if side.optional { JoinType::Left } else { JoinType::Inner };
-        let right = table(&session, side.schema, side.rows)?;
+        let right = table(&session, memory, side.schema, side.rows)?;
         frame = frame.join(right, kind, &[&name], &keys, None).map_err(|error| failed(&error))?;
     }
     execute(frame).await
@@ -114,16 +115,23 @@ pub async fn sorted(
     by: &[String],
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let session = memory.session();
-    let frame = table(&session, schema, rows)?;
+    let frame = table(&session, memory, schema, rows)?;
     let order = by.iter().map(|name| column(name).sort(true, true)).collect();
     execute(frame.sort(order).map_err(|error| failed(&error))?).await
 }
 
-/// A hash join holds one of its sides; what may not fit is sorted first, and merged.
+/// A hash join holds one of its sides, and cannot put it into files; what may not fit is sorted first, and merged. Sizes
+/// are guesses, as texts may be long.
 fn session(memory: &Memory, size: u64) -> SessionContext {
     let session = memory.session();
-    session.state_ref().write().config_mut().options_mut().optimizer.prefer_hash_join =
-        size < memory.bytes() as u64 / 4;
+    if size >= memory.bytes() as u64 / 32 {
+        let state = session.state_ref();
+        let mut state = state.write();
+        let options = state.config_mut().options_mut();
+        options.optimizer.prefer_hash_join = false;
+        // DataFusion merges partitions only, not a whole.
+        options.execution.target_partitions = options.execution.target_partitions.max(2);
+    }
     session
 }
 
@@ -133,10 +141,10 @@ async fn execute(frame: DataFrame) -> Result<BoxStream<'static, Result<RecordBat
 }
 
 /// A stream with its keys once more, by the names that the result has for them.
-fn with_keys(session: &SessionContext, side: Side, keys: &[&str]) -> Result<DataFrame> {
+fn with_keys(session: &SessionContext, memory: &Memory, side: Side, keys: &[&str]) -> Result<DataFrame> {
     let mut columns: Vec<Expr> = side.schema.fields().iter().map(|field| column(field.name())).collect();
     columns.extend(side.keys.iter().zip(keys).map(|(own, key)| column(own).alias(*key)));
-    table(session, side.schema, side.rows)?.select(columns).map_err(|error| failed(&error))
+    table(session, memory, side.schema, side.rows)?.select(columns).map_err(|error| failed(&error))
 }
 
 fn column(name: &str) -> Expr {
@@ -145,12 +153,31 @@ fn column(name: &str) -> Expr {
 
 fn table(
     session: &SessionContext,
+    memory: &Memory,
     schema: SchemaRef,
     rows: BoxStream<'static, Result<RecordBatch>>,
 ) -> Result<DataFrame> {
+    let rows = in_pieces(rows, memory.batch_rows());
     let once = Once { schema: schema.clone(), rows: Mutex::new(Some(rows)) };
     let table = StreamingTable::try_new(schema, vec![Arc::new(once)]).map_err(|error| failed(&error))?;
     session.read_table(Arc::new(table)).map_err(|error| failed(&error))
+}
+
+/// Batches of `most` rows at most, each in memory of its own: what DataFusion holds of it counts.
+fn in_pieces(
+    rows: BoxStream<'static, Result<RecordBatch>>,
+    most: usize,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let pieces = rows.map_ok(move |batch| {
+        let starts = (0..batch.num_rows()).step_by(most);
+        let pieces = starts.map(move |start| {
+            let piece = batch.slice(start, most.min(batch.num_rows() - start));
+            compact(piece)
+                .map_err(|cause| Error::new(Status::Internal, format!("rows cannot be copied: {cause}")))
+        });
+        futures::stream::iter(pieces)
+    });
+    pieces.try_flatten().boxed()
 }
 
 /// A stream that is read once.

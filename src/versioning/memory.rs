@@ -27,8 +27,12 @@ const DIRECTORY_OPTION: &str = "spill.directory";
 /// The least that a call gets on with.
 pub const MINIMUM: usize = 16 << 20;
 
-/// The most rows of a batch that DataFusion makes.
+/// The most rows of a batch that DataFusion takes and makes, and the least.
 const BATCH_ROWS: usize = 8192;
+const SMALL_BATCH_ROWS: usize = 512;
+
+/// What there should be for each row of a batch: some operators hold one, several times over, before they spill.
+const BATCH_ROW_BYTES: usize = 32 << 10;
 
 /// What one of DataFusion's partitions should have for itself, or there is one only.
 const PARTITION_BYTES: usize = 64 << 20;
@@ -91,11 +95,17 @@ impl Memory {
     pub fn session(&self) -> SessionContext {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let partitions = (self.0.bytes / PARTITION_BYTES).clamp(1, cores);
-        let mut config = SessionConfig::new().with_batch_size(BATCH_ROWS).with_target_partitions(partitions);
-        // Each sort sets this apart from the start: no more of a small memory than of one of 320 MB.
+        let mut config =
+            SessionConfig::new().with_batch_size(self.batch_rows()).with_target_partitions(partitions);
+        // Each sort sets this apart from the start, and joins of several features have many.
         let merging = config.options().execution.sort_spill_reservation_bytes;
         config = config.with_sort_spill_reservation_bytes(merging.min(self.0.bytes / partitions / 32));
         SessionContext::new_with_config_rt(config, self.0.runtime.clone())
+    }
+
+    /// The most rows that a batch should have.
+    pub(super) fn batch_rows(&self) -> usize {
+        (self.0.bytes / BATCH_ROW_BYTES).clamp(SMALL_BATCH_ROWS, BATCH_ROWS)
     }
 
     /// Memory, none as yet, for what can be put into a [file](Memory::file) should there be no more of it.

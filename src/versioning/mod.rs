@@ -4,6 +4,7 @@
 //! memory waits in files.
 
 mod aggregation;
+mod compact;
 mod comparison;
 mod expected;
 mod hash;
