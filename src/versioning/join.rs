@@ -122,8 +122,15 @@ pub async fn sorted(
 /// A hash join holds one of its sides; what may not fit is sorted first, and merged.
 fn session(memory: &Memory, size: u64) -> SessionContext {
     let session = memory.session();
-    session.state_ref().write().config_mut().options_mut().optimizer.prefer_hash_join =
-        size < memory.bytes() as u64 / 4;
+    let state = session.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    options.optimizer.prefer_hash_join = size < memory.bytes() as u64 / 4;
+    if !options.optimizer.prefer_hash_join {
+        // Of one partition DataFusion makes a hash join in any case.
+        options.execution.target_partitions = options.execution.target_partitions.max(2);
+    }
+    drop(state);
     session
 }
 

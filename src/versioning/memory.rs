@@ -27,8 +27,10 @@ const DIRECTORY_OPTION: &str = "spill.directory";
 /// The least that a call gets on with.
 pub const MINIMUM: usize = 16 << 20;
 
-/// The most rows of a batch that DataFusion makes.
+/// The most rows of a batch that DataFusion makes, and how much memory there has to be for each of them: merging holds
+/// one batch of every file at a time, twice.
 const BATCH_ROWS: usize = 8192;
+const BYTES_PER_BATCH_ROW: usize = 16 << 10;
 
 /// What one of DataFusion's partitions should have for itself, or there is one only.
 const PARTITION_BYTES: usize = 64 << 20;
@@ -91,7 +93,8 @@ impl Memory {
     pub fn session(&self) -> SessionContext {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let partitions = (self.0.bytes / PARTITION_BYTES).clamp(1, cores);
-        let mut config = SessionConfig::new().with_batch_size(BATCH_ROWS).with_target_partitions(partitions);
+        let batch_rows = BATCH_ROWS.min(self.0.bytes / BYTES_PER_BATCH_ROW).max(1);
+        let mut config = SessionConfig::new().with_batch_size(batch_rows).with_target_partitions(partitions);
         // Each sort sets this apart from the start: no more of a small memory than of one of 320 MB.
         let merging = config.options().execution.sort_spill_reservation_bytes;
         config = config.with_sort_spill_reservation_bytes(merging.min(self.0.bytes / partitions / 32));
