@@ -576,7 +576,7 @@ fn little_memory_finds_the_same() {
     let spill_directory = spill.path().join("spilled");
     std::fs::create_dir(&spill_directory).unwrap();
     let plenty = large_store(directory.path(), &[]);
-    let little = [("memory.bytes", "16777216"), ("spill.directory", spill_directory.to_str().unwrap())];
+    let little = [("memory.bytes", "33554432"), ("spill.directory", spill_directory.to_str().unwrap())];
     let little = large_store(directory.path(), &little);
     for tag in 0..2 {
         for root in ["l/video", "l/sound"] {
