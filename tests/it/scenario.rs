@@ -291,6 +291,8 @@ impl Maker {
                 let (column, kind) = upstream.columns[dice.pick(upstream.columns.len())].clone();
                 vec![self.condition(renamed(&column), &kind, dice).text()]
             });
+            // Frames that may be missing are no ids: nobody can write what is made of their absence.
+            let optional = dice.chance(4) && !(keeps_frame && upstreams.len() > frames);
             let on = on.then(|| json!(["vid"]));
             let relationship = match lineage {
                 "N:1" => json!({"type": "N:1", "on": on}),
@@ -300,7 +302,7 @@ impl Maker {
             deps.push(json!({
                 "feature": upstream.key, "select": select, "rename": (!rename.is_empty()).then_some(rename),
                 "fields_mapping": {"mapping": self.mapping(upstream, dice)}, "sql_filters": filters,
-                "lineage": {"relationship": relationship}, "optional": dice.chance(4),
+                "lineage": {"relationship": relationship}, "optional": optional,
             }));
         }
         let mut fields = self.fields(dice);
