@@ -354,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_says_which_option_to_raise() {
-        let memory = Memory::limited(1 << 16, None).unwrap();
+        let memory = Memory::limited(1 << 12, None).unwrap();
         let query = "select value from generate_series(1, 100000) order by value desc";
         let cause = memory.session().sql(query).await.unwrap().collect().await.unwrap_err();
         let error = failed(&cause);
