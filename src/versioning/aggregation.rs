@@ -16,7 +16,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
-use super::hash::{Hashes, Rendered, SampleHash};
+use super::hash::{Hashes, SampleHash};
 use super::provenance::{internal, join};
 use crate::error::{Error, Result};
 use crate::feature::FeatureKey;
@@ -93,7 +93,7 @@ struct Held {
 
 enum Closed {
     /// Rows of one group, and what takes the place of their members.
-    Group(Held, Arc<[Rendered]>),
+    Group(Held, Arc<[String]>),
     /// Rows of any number of groups, with their members replaced.
     Rows(RecordBatch),
     /// There are no more.
@@ -166,8 +166,8 @@ impl Aggregation {
             for group in groups {
                 let present = group.clone().filter(|row| values.is_valid(*row));
                 join(present.map(|row| Some(values.value(row).as_bytes())), &mut joined);
-                let hash = self.hash.render(&joined);
-                group.clone().for_each(|_| hashes.append(&hash));
+                let hash = self.hash.hash(&joined);
+                group.clone().for_each(|_| hashes.append_hash(&hash));
             }
             members.push(Arc::new(hashes.finish()) as ArrayRef);
         }
@@ -210,11 +210,11 @@ impl Aggregation {
             let mut joined = Vec::with_capacity(bytes);
             let present = values.iter().flat_map(|values| values.iter()).flatten();
             join(present.map(|value| Some(value.as_bytes())), &mut joined);
-            hashes.push(self.hash.render(&joined));
+            hashes.push(self.hash.hash(&joined));
             drop(joined);
             self.memory.try_shrink(bytes).map_err(|error| broken(&error))?;
         }
-        let hashes: Arc<[Rendered]> = hashes.into();
+        let hashes: Arc<[String]> = hashes.into();
         self.closed.extend(self.open.drain(..).map(|held| Closed::Group(held, hashes.clone())));
         Ok(())
     }
@@ -242,9 +242,9 @@ impl Aggregation {
         .with("option", "memory.bytes")
     }
 
-    fn repeated(&self, hash: &Rendered, rows: usize) -> ArrayRef {
+    fn repeated(&self, hash: &str, rows: usize) -> ArrayRef {
         let mut hashes = Hashes::with_capacity(rows, self.hash);
-        (0..rows).for_each(|_| hashes.append(hash));
+        (0..rows).for_each(|_| hashes.append_hash(hash));
         Arc::new(hashes.finish())
     }
 

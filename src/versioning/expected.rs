@@ -188,14 +188,14 @@ impl Work {
     fn compute(&mut self, expected: &Expected, inputs: &[&LargeStringArray], rows: Range<usize>) {
         for (field, hashes) in expected.fields.iter().zip(&mut self.fields) {
             hashes.clear();
-            field.hash(expected.hash, inputs, rows.clone(), &mut self.string, hashes);
+            field.hash(inputs, rows.clone(), &mut self.string, hashes);
         }
         let sorted: Vec<&Hashes> =
             expected.order.iter().filter_map(|position| self.fields.get(*position)).collect();
         self.samples.clear();
         for row in 0..rows.len() {
             if join(sorted.iter().map(|hashes| hashes.get(row)), &mut self.string) {
-                self.samples.append(&expected.hash.render(&self.string));
+                self.samples.append(&self.string);
             } else {
                 self.samples.append_null();
             }
@@ -206,7 +206,6 @@ impl Work {
 impl Recipe {
     fn hash(
         &self,
-        hash: SampleHash,
         inputs: &[&LargeStringArray],
         rows: Range<usize>,
         string: &mut Vec<u8>,
@@ -228,7 +227,7 @@ impl Recipe {
                 present || parent.optional
             });
             if complete {
-                hashes.append(&hash.render(string));
+                hashes.append(string);
             } else {
                 hashes.append_null();
             }

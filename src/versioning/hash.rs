@@ -44,14 +44,15 @@ impl HashAlgorithm {
         }
     }
 
-    fn render(self, bytes: &[u8]) -> Rendered {
+    /// Appends the first characters of a hash, `most` at most, to `text`.
+    fn write(self, bytes: &[u8], most: usize, text: &mut Vec<u8>) {
         match self {
-            HashAlgorithm::XxHash64 => Rendered::decimal(xxhash_rust::xxh64::xxh64(bytes, 0)),
-            HashAlgorithm::XxHash32 => Rendered::decimal(xxhash_rust::xxh32::xxh32(bytes, 0).into()),
-            HashAlgorithm::Xxh3_64 => Rendered::decimal(xxhash_rust::xxh3::xxh3_64(bytes)),
-            HashAlgorithm::WyHash => Rendered::decimal(wyhash::wyhash(bytes, 0)),
-            HashAlgorithm::Sha256 => Rendered::hex(&Sha256::digest(bytes)),
-            HashAlgorithm::Md5 => Rendered::hex(&Md5::digest(bytes)),
+            HashAlgorithm::XxHash64 => write_decimal(xxhash_rust::xxh64::xxh64(bytes, 0), most, text),
+            HashAlgorithm::XxHash32 => write_decimal(xxhash_rust::xxh32::xxh32(bytes, 0).into(), most, text),
+            HashAlgorithm::Xxh3_64 => write_decimal(xxhash_rust::xxh3::xxh3_64(bytes), most, text),
+            HashAlgorithm::WyHash => write_decimal(wyhash::wyhash(bytes, 0), most, text),
+            HashAlgorithm::Sha256 => write_hex(&Sha256::digest(bytes), most, text),
+            HashAlgorithm::Md5 => write_hex(&Md5::digest(bytes), most, text),
         }
     }
 }
@@ -85,62 +86,32 @@ impl std::str::FromStr for HashAlgorithm {
     }
 }
 
-/// A hash as text, on the stack: a table of a million rows needs no million allocations.
-#[derive(Clone)]
-pub(super) struct Rendered {
-    bytes: [u8; Rendered::WIDEST],
-    start: usize,
-    end: usize,
+/// The first digits of a number, `most` at most.
+fn write_decimal(value: u64, most: usize, text: &mut Vec<u8>) {
+    let digits = value.checked_ilog10().unwrap_or_default() as usize + 1;
+    let kept = digits.min(most);
+    // What is cut off is not written first.
+    let mut value = if kept < digits { value / 10_u64.pow((digits - kept) as u32) } else { value };
+    let mut bytes = [0; 20];
+    let mut end = kept;
+    while end >= 2 {
+        // Two digits at a time: half as many divisions.
+        let [tens, ones] = PAIRS[(value % 100) as usize];
+        value /= 100;
+        (bytes[end - 2], bytes[end - 1]) = (tens, ones);
+        end -= 2;
+    }
+    if end == 1 {
+        bytes[0] = b'0' + (value % 10) as u8;
+    }
+    text.extend_from_slice(&bytes[..kept]);
 }
 
-impl Rendered {
-    /// SHA-256 in hexadecimal, the longest of all.
-    const WIDEST: usize = 64;
-
-    fn decimal(mut value: u64) -> Self {
-        let mut bytes = [0; Self::WIDEST];
-        let mut start = Self::WIDEST;
-        // Two digits at a time: half as many divisions.
-        while value >= 10 {
-            let [tens, ones] = PAIRS[(value % 100) as usize];
-            value /= 100;
-            bytes[start - 1] = ones;
-            bytes[start - 2] = tens;
-            start -= 2;
-        }
-        if value > 0 || start == Self::WIDEST {
-            start -= 1;
-            bytes[start] = b'0' + value as u8;
-        }
-        Rendered { bytes, start, end: Self::WIDEST }
-    }
-
-    fn hex(digest: &[u8]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut bytes = [0; Self::WIDEST];
-        for (pair, byte) in bytes.chunks_exact_mut(2).zip(digest) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        Rendered { bytes, start: 0, end: 2 * digest.len() }
-    }
-
-    /// Every character is one byte, so that a cut never falls into one.
-    fn cut(mut self, truncation: Truncation) -> Self {
-        if let Some(length) = truncation.length() {
-            self.end = self.end.min(self.start.saturating_add(length));
-        }
-        self
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    fn as_str(&self) -> &str {
-        // Only ASCII digits and letters were put in, so this never falls back.
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
-    }
+/// The first hexadecimal digits, `most` at most.
+fn write_hex(digest: &[u8], most: usize, text: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    text.extend(digits.take(most).map(|digit| DIGITS[usize::from(digit)]));
 }
 
 /// 00, 01 and so on to 99.
@@ -169,12 +140,10 @@ impl SampleHash {
 
     /// The hash of one value.
     pub fn hash(&self, value: &[u8]) -> String {
-        self.render(value).as_str().to_owned()
-    }
-
-    /// The hash of one value, for those who need no string of their own.
-    pub(super) fn render(&self, value: &[u8]) -> Rendered {
-        self.algorithm.render(value).cut(self.truncation)
+        let mut text = Vec::with_capacity(self.width());
+        self.algorithm.write(value, self.width(), &mut text);
+        // Only ASCII digits and letters were written, so this never falls back.
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// The number of characters that no hash exceeds.
@@ -183,7 +152,7 @@ impl SampleHash {
             HashAlgorithm::XxHash32 => 10,
             HashAlgorithm::XxHash64 | HashAlgorithm::Xxh3_64 | HashAlgorithm::WyHash => 20,
             HashAlgorithm::Md5 => 32,
-            HashAlgorithm::Sha256 => Rendered::WIDEST,
+            HashAlgorithm::Sha256 => 64,
         };
         self.truncation.length().map_or(widest, |length| length.min(widest))
     }
@@ -193,6 +162,9 @@ impl SampleHash {
 ///
 /// Arrow's own builder takes strings, so that each hash would have to be checked to be one.
 pub(super) struct Hashes {
+    algorithm: HashAlgorithm,
+    /// The number of characters that are kept.
+    width: usize,
     text: Vec<u8>,
     /// Where each row begins, and where the last one ends.
     offsets: Vec<i64>,
@@ -205,10 +177,23 @@ impl Hashes {
         let mut offsets = Vec::with_capacity(rows.saturating_add(1));
         offsets.push(0);
         let text = Vec::with_capacity(rows.saturating_mul(hash.width()));
-        Hashes { text, offsets, valid: Vec::with_capacity(rows) }
+        Hashes {
+            algorithm: hash.algorithm,
+            width: hash.width(),
+            text,
+            offsets,
+            valid: Vec::with_capacity(rows),
+        }
     }
 
-    pub(super) fn append(&mut self, hash: &Rendered) {
+    /// Appends the hash of a value.
+    pub(super) fn append(&mut self, value: &[u8]) {
+        self.algorithm.write(value, self.width, &mut self.text);
+        self.end_row(true);
+    }
+
+    /// Appends what is a hash already.
+    pub(super) fn append_hash(&mut self, hash: &str) {
         self.text.extend_from_slice(hash.as_bytes());
         self.end_row(true);
     }
@@ -306,7 +291,12 @@ mod tests {
     fn decimals_are_not_padded() {
         let around_powers = (0..20).map(|power| 10_u64.pow(power)).flat_map(|ten| [ten - 1, ten, ten + 1]);
         for value in around_powers.chain([u64::from(u32::MAX), u64::MAX]) {
-            assert_eq!(Rendered::decimal(value).as_str(), value.to_string());
+            for most in [1, 2, 3, 8, 9, 19, 20] {
+                let mut text = Vec::new();
+                write_decimal(value, most, &mut text);
+                let all = value.to_string();
+                assert_eq!(text, &all.as_bytes()[..all.len().min(most)]);
+            }
         }
     }
 
@@ -322,7 +312,7 @@ mod tests {
             let mut column = Hashes::with_capacity(values.len(), hash);
             for value in &values {
                 match value {
-                    Some(value) => column.append(&hash.render(value.as_bytes())),
+                    Some(value) => column.append(value.as_bytes()),
                     None => column.append_null(),
                 }
             }

@@ -185,11 +185,19 @@ pub fn sample_provenance(by_field: &ByField, hash: &SampleHash) -> LargeStringAr
     let members: Vec<&Texts> =
         by_field.hashing_order().into_iter().map(|position| &by_field.members[position]).collect();
     let mut versions = Hashes::with_capacity(by_field.len(), *hash);
+    if let [only] = members[..] {
+        // A member is null where its row is, and nothing has to be put together.
+        only.for_each(|value| match value {
+            Some(value) => versions.append(value.as_bytes()),
+            None => versions.append_null(),
+        });
+        return versions.finish();
+    }
     let mut joined = Vec::new();
     for row in 0..by_field.len() {
         let values = members.iter().map(|member| member.value(row).map(str::as_bytes));
         if !by_field.is_null(row) && join(values, &mut joined) {
-            versions.append(&hash.render(&joined));
+            versions.append(&joined);
         } else {
             versions.append_null();
         }
@@ -340,6 +348,14 @@ impl Texts {
                 let (views, buffers, _) = array.into_parts();
                 Texts::View(StringViewArray::new(views, buffers, nulls))
             }
+        }
+    }
+
+    fn for_each(&self, each: impl FnMut(Option<&str>)) {
+        match self {
+            Texts::Utf8(array) => array.iter().for_each(each),
+            Texts::Large(array) => array.iter().for_each(each),
+            Texts::View(array) => array.iter().for_each(each),
         }
     }
 

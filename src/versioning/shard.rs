@@ -34,11 +34,12 @@ impl Shard {
     /// The share `index` of `count`.
     pub fn new(index: u32, count: u32) -> Result<Shard> {
         if index >= count {
-            return Err(Error::invalid(format!(
-                "there is no shard {index} of {count}: shards are counted from 0, so the last of {count} is {}",
-                i64::from(count) - 1
-            ))
-            .with("argument", "shard"));
+            let counted = match count {
+                0 => "there must be one at least".to_owned(),
+                _ => format!("shards are counted from 0, so the last of {count} is {}", count - 1),
+            };
+            return Err(Error::invalid(format!("there is no shard {index} of {count}: {counted}"))
+                .with("argument", "shard"));
         }
         Ok(Shard { index, count })
     }
