@@ -251,10 +251,11 @@ impl Maker {
                 how = 0;
             }
             if self.dialect == Dialect::Both && how < 2 {
-                // Metaxy refuses a third.
-                unselected += 1;
-                if unselected > 2 && lineage != "N:1" {
-                    how = 2;
+                // Metaxy refuses a third that is not selected from.
+                match (unselected == 2, lineage) {
+                    (false, _) => unselected += 1,
+                    (true, "N:1") => continue,
+                    (true, _) => how = 2,
                 }
             }
             if how < 2 {
