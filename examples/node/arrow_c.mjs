@@ -3,6 +3,7 @@
 // Each of these structs is a row of 64-bit words. What comes in is copied out of C's memory, because JavaScript cannot
 // tell when the last view of it goes; what goes out is lent, and kept until C releases it.
 
+import { inspect } from 'node:util';
 import koffi from 'koffi';
 import * as arrow from 'apache-arrow';
 
@@ -19,7 +20,7 @@ const FLAT = {
   C: [arrow.Uint8, 1], S: [arrow.Uint16, 2], I: [arrow.Uint32, 4], L: [arrow.Uint64, 8],
   e: [arrow.Float16, 2], f: [arrow.Float32, 4], g: [arrow.Float64, 8],
   u: [arrow.Utf8, 4], U: [arrow.LargeUtf8, 8], z: [arrow.Binary, 4], Z: [arrow.LargeBinary, 8],
-  tdD: [arrow.DateDay, 4],
+  tdD: [arrow.DateDay, 4], tdm: [arrow.DateMillisecond, 8],
 };
 const UNITS = { s: arrow.TimeUnit.SECOND, m: arrow.TimeUnit.MILLISECOND, u: arrow.TimeUnit.MICROSECOND, n: arrow.TimeUnit.NANOSECOND };
 const flatFormats = new Map(Object.entries(FLAT).map(([format, [Type]]) => [`${new Type()}`, format]));
@@ -30,6 +31,15 @@ const isText = type => DataType.isUtf8(type) || DataType.isBinary(type);
 const isLargeText = type => DataType.isLargeUtf8(type) || DataType.isLargeBinary(type);
 const isLarge = type => isLargeText(type) || DataType.isLargeList(type);
 const isList = type => DataType.isList(type) || DataType.isLargeList(type);
+const isFixed = type => DataType.isFixedSizeList(type) || DataType.isFixedSizeBinary(type);
+
+/** A text that C can take: for C, one ends at its first NUL. */
+export function checkedText(text) {
+  if (typeof text !== 'string' || text.includes('\0')) throw new TypeError(`not a text without NUL: ${inspect(text)}`);
+  return text;
+}
+
+export const terminated = text => Buffer.from(`${checkedText(text)}\0`);
 
 const words = (address, count) => (count ? koffi.decode(address, 'uint64_t', Number(count)) : []);
 const bytes = (address, count) => (count ? koffi.decode(address, 'uint8_t', count) : new Uint8Array(0));
@@ -52,6 +62,9 @@ function importType(format, fields, dictionary, name) {
   if (format === '+s') return new arrow.Struct(fields());
   if (format === '+l') return new arrow.List(fields()[0]);
   if (format === '+L') return new arrow.LargeList(fields()[0]);
+  const size = Number(/^\+?w:(\d+)$/.exec(format)?.[1]);
+  if (format.startsWith('w:')) return new arrow.FixedSizeBinary(size);
+  if (format.startsWith('+w:')) return new arrow.FixedSizeList(size, fields()[0]);
   const time = /^ts([smun]):(.*)$/.exec(format);
   if (time) return new arrow.Timestamp(UNITS[time[1]], time[2] || null);
   throw new TypeError(`column ${name}: this module does not know the Arrow format "${format}"`);
@@ -76,6 +89,10 @@ export function importData(address, type, from = 0, count = undefined) {
   } else if (DataType.isDictionary(type)) {
     made.data = new type.indices.ArrayType(values(buffer[1], type.indices.ArrayType.BYTES_PER_ELEMENT).buffer);
     made.dictionary = new arrow.Vector([importData(array[ARRAY.dictionary], type.dictionary)]);
+  } else if (DataType.isFixedSizeList(type)) {
+    made.child = importData(children[0], type.children[0].type, start * type.listSize, length * type.listSize);
+  } else if (DataType.isFixedSizeBinary(type)) {
+    made.data = values(buffer[1], type.byteWidth);
   } else if (DataType.isBool(type)) {
     made.data = bits(buffer[1]);
   } else if (isText(type) || isLargeText(type) || isList(type)) {
@@ -117,7 +134,6 @@ function giveBack(id, word) {
 export const lentCount = () => lent.size;
 
 const pointers = arrays => BigUint64Array.from(arrays, array => (array?.byteLength ? koffi.address(array) : 0n));
-const text = string => Buffer.from(`${string}\0`);
 
 function lend(struct, kept) {
   lent.set(++last, { struct, ...kept });
@@ -125,11 +141,24 @@ function lend(struct, kept) {
   return struct;
 }
 
+/** What `make` exports of each; nothing if one fails. */
+function exportEach(given, make) {
+  const made = [];
+  try {
+    for (const each of given) made.push(make(each));
+    return made;
+  } catch (failure) {
+    made.forEach(releaseExported);
+    throw failure;
+  }
+}
+
 /** An ArrowSchema of a field, as words. */
 export function exportField({ name, type, nullable }) {
   const plain = plainType(type);
-  const children = (plain.children ?? []).map(exportField);
-  const kept = { texts: [text(formatOf(plain, name)), text(name)], children, addresses: pointers(children) };
+  const texts = [terminated(formatOf(plain, name)), terminated(name)];
+  const children = exportEach(plain.children ?? [], exportField);
+  const kept = { texts, children, addresses: pointers(children) };
   const struct = new BigUint64Array(9);
   [struct[SCHEMA.format], struct[SCHEMA.name]] = pointers(kept.texts);
   struct[SCHEMA.flags] = nullable ? NULLABLE : 0n;
@@ -143,7 +172,7 @@ export function exportField({ name, type, nullable }) {
 export function exportData(given) {
   const data = plainData(given);
   const { type, length, offset } = data;
-  const children = data.children.map(exportData);
+  const children = exportEach(data.children, exportData);
   const buffers = [];
   if (!DataType.isNull(type)) buffers.push(data.nullCount > 0 ? shifted(data.nullBitmap, offset, length) : null);
   if (DataType.isBool(type)) buffers.push(shifted(data.values, offset, length));
@@ -173,6 +202,7 @@ function formatOf(type, name) {
   if (DataType.isStruct(type)) return '+s';
   if (DataType.isList(type)) return '+l';
   if (DataType.isLargeList(type)) return '+L';
+  if (isFixed(type)) return DataType.isFixedSizeList(type) ? `+w:${type.listSize}` : `w:${type.byteWidth}`;
   if (DataType.isTimestamp(type)) return `ts${unitFormats.get(type.unit)}:${type.timezone ?? ''}`;
   const format = flatFormats.get(`${type}`);
   if (!format) throw new TypeError(`column ${name}: this module does not know how to hand out ${type}`);
@@ -183,6 +213,24 @@ function formatOf(type, name) {
 const plainType = type => (DataType.isDictionary(type) ? plainType(type.dictionary) : type);
 const plainData = data =>
   DataType.isDictionary(data.type) ? arrow.vectorFromArray([...new arrow.Vector([data])], plainType(data.type)).data[0] : data;
+
+/** Throws unless rows of the type `found` may follow rows of the type `first`: an array does not say how it is laid out. */
+export function assertSame(first, found, name = '') {
+  const [was, is] = [plainType(first), plainType(found)];
+  if (formatOf(was, name) !== formatOf(is, name)) {
+    throw new TypeError(`column ${name}: a batch has ${is}, but the first one had ${was}`);
+  }
+  const [before, now] = [was.children ?? [], is.children ?? []];
+  for (let i = 0; i < Math.max(before.length, now.length); i++) {
+    const path = DataType.isStruct(was) ? [name, (before[i] ?? now[i]).name].filter(Boolean).join('.') : name;
+    if (!before[i]) throw new TypeError(`column ${path}: a batch has it, but the first one had not`);
+    if (!now[i]) throw new TypeError(`column ${path}: a batch has none, but the first one had`);
+    if (DataType.isStruct(was) && before[i].name !== now[i].name) {
+      throw new TypeError(`column ${path}: a batch has ${now[i].name} in its place`);
+    }
+    assertSame(before[i].type, now[i].type, path);
+  }
+}
 
 /** Bits that begin at bit 0. */
 function shifted(bits, offset, length) {

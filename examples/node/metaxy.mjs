@@ -10,8 +10,10 @@
 // koffi's, so that JavaScript goes on meanwhile.
 
 import koffi from 'koffi';
-import { RecordBatch, Schema, Table } from 'apache-arrow';
-import { exportData, exportField, importData, importField, releaseExported } from './arrow_c.mjs';
+import { RecordBatch, Schema, Struct, Table } from 'apache-arrow';
+import {
+  assertSame, checkedText, exportData, exportField, importData, importField, releaseExported, terminated,
+} from './arrow_c.mjs';
 
 // koffi makes calls on stacks of its own, which are smaller than what LanceDB needs. No library may be loaded before this.
 koffi.config({ async_stack_size: 8 << 20 });
@@ -35,7 +37,7 @@ const fallible = {
   read_request_set_sample_history: [P, 'int32_t'], read_request_set_deleted: [P, 'int32_t'],
   read_request_set_batch_rows: [P, 'size_t'], read_request_set_limit: [P, 'int64_t'],
   store_open: [S, P, P, P], store_close: [P], store_define: [P, S], store_read: [P, S, P, P, P],
-  store_writer: [P, S, P, P, P, P], writer_push: [P, P, P], writer_commit: [P, P],
+  store_writer: [P, S, P, P, P, P], writer_push: [P, P, P], writer_commit: [P, P], writer_abort: [P],
 };
 const functions = Object.fromEntries(
   Object.entries(fallible).map(([name, parameters]) => [name, declare('int32_t', name, ...parameters, P)]));
@@ -70,10 +72,26 @@ export class MetaxyError extends Error {
 const cell = (count = 1) => new BigUint64Array(count);
 const at = words => koffi.address(words);
 
+const RANGES = {
+  int32_t: [-(2 ** 31), 2 ** 31 - 1], int64_t: [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
+  size_t: [0, Number.MAX_SAFE_INTEGER],
+};
+
+/** The parameters of a call. koffi would take a number for the address of a text, and cut a number to what fits. */
+function checked(name, parameters) {
+  return parameters.map((value, i) => {
+    const type = fallible[name][i];
+    if (type === S) return value == null ? null : checkedText(value);
+    const [least, most] = RANGES[type] ?? [];
+    if (!RANGES[type] || (Number.isInteger(value) && least <= value && value <= most)) return value;
+    throw new TypeError(`${name}: not a number that this can be: ${value}`);
+  });
+}
+
 /** A short call, made here and now. */
 function now(name, ...parameters) {
   const failure = cell();
-  const status = functions[name](...parameters, at(failure));
+  const status = functions[name](...checked(name, parameters), at(failure));
   if (status) throw new MetaxyError(status, failure);
 }
 
@@ -81,7 +99,7 @@ function now(name, ...parameters) {
 function later(name, ...parameters) {
   const failure = cell();
   return new Promise((resolve, reject) => {
-    functions[name].async(...parameters, at(failure), (problem, status) => {
+    functions[name].async(...checked(name, parameters), at(failure), (problem, status) => {
       if (problem) reject(problem);
       else if (status) reject(new MetaxyError(status, failure));
       else resolve();
@@ -110,35 +128,49 @@ class Context {
     const handle = cell();
     now('context_new', at(handle));
     this.handle = handle[0];
-    this.signal = signal;
     this.cancel = () => now('context_cancel', this.handle);
-    signal?.addEventListener('abort', this.cancel);
-    if (signal?.aborted) this.cancel();
-    if (progress) {
-      this.callback = koffi.register((rows, total) => {
-        try {
-          progress(Number(rows), total < 0 ? undefined : Number(total));
-        } catch (raised) {
-          this.raised ??= { raised };
-          this.cancel();
-        }
-      }, Progress);
-      now('context_set_progress', this.handle, this.callback, null);
+    try {
+      if (progress) this.#tell(progress);
+      signal?.addEventListener('abort', this.cancel);
+      this.signal = signal;
+      if (signal?.aborted) this.cancel();
+    } catch (failure) {
+      this.end();
+      throw failure;
     }
   }
 
-  /** The call's outcome, or what the caller's own code has ended it with. */
+  #tell(progress) {
+    if (typeof progress !== 'function') throw new TypeError('progress is a function');
+    this.callback = koffi.register((rows, total) => {
+      try {
+        progress(Number(rows), total < 0 ? undefined : Number(total));
+      } catch (raised) {
+        this.raised ??= { raised };
+        this.cancel();
+      }
+    }, Progress);
+    now('context_set_progress', this.handle, this.callback, null);
+  }
+
+  /** The call's outcome, or what the caller's own code has ended it with, be it too late: then it is marked `completed`. */
   async run(call) {
     try {
-      return await call();
+      const outcome = await call();
+      if (!this.raised) return outcome;
+      if (this.raised.raised instanceof Error) this.raised.raised.completed = true;
     } catch (failure) {
       if (this.raised) throw this.raised.raised;
       if (this.signal?.aborted && failure.code === 'METAXY_CANCELLED') throw this.signal.reason;
       throw failure;
     }
+    throw this.raised.raised;
   }
 
+  /** Doing so again does nothing. */
   end() {
+    if (this.ended) return;
+    this.ended = true;
     this.signal?.removeEventListener('abort', this.cancel);
     free('context', this.handle);
     if (this.callback) koffi.unregister(this.callback);
@@ -160,13 +192,13 @@ const withOptions = (given, use) => using('options', 'options_new', options => {
 });
 
 const SETTINGS = {
-  featureVersion: ['feature_version', String], featureHistory: ['feature_history', Number],
+  featureVersion: ['feature_version', version => version], featureHistory: ['feature_history', Number],
   sampleHistory: ['sample_history', Number], deleted: ['deleted', Number], batchRows: ['batch_rows', Number], limit: ['limit', Number],
 };
 
 const withRequest = (columns, filters, settings, use) => using('read_request', 'read_request_new', request => {
   if (columns) {
-    const texts = columns.map(name => Buffer.from(`${name}\0`));
+    const texts = columns.map(terminated);
     const addresses = BigUint64Array.from(texts, at);
     now('read_request_set_columns', request, at(addresses), texts.length);
   }
@@ -179,6 +211,13 @@ const withRequest = (columns, filters, settings, use) => using('read_request', '
   return use(request);
 });
 
+/** Releases a stream, and ends its context when that is done. */
+function endStream(stream, context) {
+  if (!stream[3]) return context.end();
+  // The stream is named at the end, too, so that it is there until then.
+  koffi.decode(stream[3], Release).async(at(stream), () => context.end(stream));
+}
+
 /** The rows of a read: batches, each read when it is asked for. Leaving the loop ends it. */
 class Rows {
   #stream;
@@ -186,21 +225,21 @@ class Rows {
   #type;
   #batches;
 
+  /** Takes both over, also if it fails. */
   constructor(stream, context) {
     this.#stream = stream;
     this.#context = context;
-    const [getSchema, , , release] = stream;
-    const end = () => koffi.decode(release, Release).async(at(stream), () => context.end());
+    const end = () => endStream(stream, context);
     const schema = cell(9);
-    if (koffi.call(getSchema, Pull, at(stream), at(schema))) throw new Error('the stream gives no schema');
     try {
+      if (koffi.call(stream[0], Pull, at(stream), at(schema))) throw new Error('the stream gives no schema');
       this.#type = importField(at(schema)).type;
       this.schema = new Schema(this.#type.children);
-    } catch (unknown) {
+    } catch (failure) {
       end();
-      throw unknown;
+      throw failure;
     } finally {
-      koffi.call(schema[7], Release, at(schema));
+      if (schema[7]) koffi.call(schema[7], Release, at(schema));
     }
     this.#batches = this.#pull(end);
     forgotten.register(this, end, this);
@@ -211,15 +250,20 @@ class Rows {
     try {
       for (;;) {
         const array = cell(10);
-        const failed = await new Promise((resolve, reject) =>
-          next.async(at(this.#stream), at(array), (problem, code) => (problem ? reject(problem) : resolve(code))));
-        if (failed) await this.#context.run(() => now('error_from_stream', at(this.#stream)));
-        if (!array[8]) return;
+        let batch;
         try {
-          yield new RecordBatch(this.schema, importData(at(array), this.#type));
+          await this.#context.run(async () => {
+            const failed = await new Promise((resolve, reject) =>
+              next.async(at(this.#stream), at(array), (problem, code) => (problem ? reject(problem) : resolve(code))));
+            if (failed) now('error_from_stream', at(this.#stream));
+          });
+          if (!array[8]) return;
+          batch = new RecordBatch(this.schema, importData(at(array), this.#type));
         } finally {
-          koffi.call(array[8], Release, at(array));
+          if (array[8]) koffi.call(array[8], Release, at(array));
         }
+        // Nothing is held here: whoever leaves an iterator may never come back.
+        yield batch;
       }
     } finally {
       forgotten.unregister(this);
@@ -245,9 +289,11 @@ export class Store {
 
   /** Opens a store. `options` are the library's: { mode: 'read' }; `signal` is an AbortSignal, as everywhere below. */
   static async open(uri, { options = {}, ...bounds } = {}) {
-    const opened = cell();
-    await bounded(bounds, context => withOptions(options, given => later('store_open', uri, given, context, at(opened))));
-    return new Store(opened[0]);
+    return bounded(bounds, context => withOptions(options, async given => {
+      const opened = cell();
+      await later('store_open', uri, given, context, at(opened));
+      return new Store(opened[0]);
+    }));
   }
 
   constructor(handle) {
@@ -273,20 +319,35 @@ export class Store {
   async write(feature, rows, { options = {}, ...bounds } = {}) {
     await bounded(bounds, context => withOptions(options, async given => {
       const writer = cell();
+      let type;
+      const begin = async first => {
+        const schema = exportField({ name: '', type: first, nullable: false });
+        try {
+          await later('store_writer', this.#handle, feature, at(schema), given, context, at(writer));
+        } finally {
+          releaseExported(schema);
+        }
+        type = first;
+      };
       try {
         for await (const batch of rows instanceof RecordBatch ? [rows] : rows.batches ?? rows) {
-          if (!writer[0]) {
-            const schema = exportField({ name: '', type: batch.data.type, nullable: false });
-            try {
-              await later('store_writer', this.#handle, feature, at(schema), given, context, at(writer));
-            } finally {
-              releaseExported(schema);
-            }
+          if (!type) await begin(batch.data.type);
+          assertSame(type, batch.data.type);
+          const array = exportData(batch.data);
+          try {
+            await later('writer_push', writer[0], at(array), context);
+          } finally {
+            releaseExported(array);
           }
-          await later('writer_push', writer[0], at(exportData(batch.data)), context);
         }
-        if (writer[0]) await later('writer_commit', writer[0], context);
+        // Nothing is written then, but to a feature that can be written.
+        if (!type) await begin(new Struct(rows.schema?.fields ?? [])).catch(failure => {
+          if (rows.schema || failure.code !== 'METAXY_SCHEMA_MISMATCH') throw failure;
+        });
+        if (type) await later('writer_commit', writer[0], context);
       } finally {
+        // Until the writer has ended, it reads what it was lent. After a commit, this does nothing.
+        if (writer[0]) await later('writer_abort', writer[0]).catch(() => {});
         free('writer', writer[0]);
       }
     }));
@@ -299,10 +360,10 @@ export class Store {
     try {
       await context.run(() => withRequest(columns, filters, settings, request =>
         later('store_read', this.#handle, feature, request, context.handle, at(stream))));
-      return new Rows(stream, context);
     } catch (failure) {
-      context.end();
+      endStream(stream, context);
       throw failure;
     }
+    return new Rows(stream, context);
   }
 }

@@ -1,6 +1,7 @@
 // examples/node used in every wrong way, and ended in every way; and what crosses the Arrow C data interface.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -95,6 +96,122 @@ test('one stream may be read by many', async () => {
   await store.close();
 });
 
+test('what is no text or number for C is a TypeError', async () => {
+  const store = await openStore();
+  await store.write('video', videos(2));
+  const bad = [7, {}, ['video'], true, 'video\0x'];
+  for (const text of bad) {
+    for (const use of [
+      () => Store.open(text), () => Store.open('memory://', { options: { mode: 'read', [String(text)]: 'x\0' } }),
+      () => store.read(text), () => store.write(text, videos(1)), () => store.read('video', { filters: [text] }),
+      () => store.read('video', { columns: [text] }), () => store.read('video', { featureVersion: text }),
+    ]) await assert.rejects(use(), TypeError);
+  }
+  for (const number of [1.5, NaN, 2 ** 60, 'x']) await assert.rejects(store.read('video', { limit: number }), TypeError);
+  await assert.rejects(store.read('video', { batchRows: -5 }), TypeError);
+  await assert.rejects(store.read('video', { featureHistory: 2 ** 32 }), TypeError);
+  await assert.rejects(store.read('video', { progress: 7 }), TypeError);
+  await assert.rejects(store.read('video', { signal: 7 }), TypeError);
+  for (const none of [null, undefined]) await assert.rejects(store.read(none), fails('METAXY_INVALID_ARGUMENT'));
+  assert.equal((await (await store.read('video', { featureVersion: null, deleted: true })).table()).numRows, 2);
+  await store.close();
+});
+
+test('batches of several layouts are refused, and nothing is written', async () => {
+  const store = await openStore();
+  const origin = { metaxy_provenance_by_field: { frames: 'f' } };
+  const batch = row => arrow.tableFromJSON([{ ...row, ...origin }]).batches[0];
+  const large = new arrow.Table({ id: arrow.vectorFromArray(['c'], new arrow.LargeUtf8()), x: arrow.vectorFromArray([1.5]) });
+  for (const [first, second, message] of [
+    [batch({ id: 'a', x: 1.5 }), batch({ id: 'b', x: 'text' }), /^column x: a batch has Utf8, but the first one had Float64$/],
+    [batch({ id: 'a', x: 1n, y: 2.5 }), batch({ id: 'b', y: 2.5, x: 1n }), /^column x: a batch has y in its place/],
+    [batch({ id: 'a', x: 1 }), batch({ id: 'b' }), /^column x: /],
+    [batch({ id: 'a' }), batch({ id: 'b', x: 1 }), /^column /],
+    [batch({ id: 'a', x: { y: 1 } }), batch({ id: 'b', x: { y: '1' } }), /^column x\.y: a batch has Utf8, .* Float64$/],
+    [batch({ id: 'a', x: 1.5 }), large.batches[0], /^column id: a batch has LargeUtf8/],
+  ]) await assert.rejects(store.write('video', [first, second]), { name: 'TypeError', message });
+  await assert.rejects(store.read('video'), fails('METAXY_NOT_FOUND'));
+  await store.write('video', [batch({ id: 'a', x: 1.5 }), batch({ id: 'b', x: 2.5 })]);
+  await store.close();
+});
+
+test('a write of nothing is checked', async () => {
+  const store = await openStore();
+  await store.write('video', []);
+  await store.write('video', new arrow.Table(videos(1).schema));
+  await assert.rejects(store.write('audio', []), fails('METAXY_NOT_FOUND'));
+  await assert.rejects(store.write('audio', new arrow.Table(videos(1).schema)), fails('METAXY_NOT_FOUND'));
+  await store.close();
+});
+
+test('a process may end after a write that failed', () => {
+  const begin = `
+    import { tableFromJSON } from 'apache-arrow';
+    import { Store } from './metaxy.mjs';
+    const store = await Store.open('${join(directory, 'ended')}');
+    store.define(${JSON.stringify(video)});
+    const row = i => ({ id: 'a' + i, metaxy_provenance_by_field: { frames: 'f' } });
+    const [batch] = tableFromJSON(Array.from({ length: 20000 }, (_, i) => row(i))).batches;
+    const aborted = new AbortController();
+    const bounds = { signal: aborted.signal, progress: () => aborted.abort() };
+    const failing = function* () { yield batch; throw new RangeError('enough'); };`;
+  for (const [write, name] of [["'video', failing()", 'RangeError'], ["'video', [batch, batch, batch], bounds", 'AbortError']]) {
+    const program = `${begin}
+      const ends = await Promise.all([1, 2, 3, 4].map(() => store.write(${write}).catch(error => error.name)));
+      console.log([...new Set(ends)].join());`;
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8', timeout: 60_000 });
+    assert.equal(output, `${name}\n`);
+  }
+});
+
+test('what Python has written is read, or refused', async () => {
+  const path = join(directory, 'python');
+  execFileSync('python', ['-c', `
+import decimal, metaxy_native as m, pyarrow as pa
+store = m.Store(${JSON.stringify(path)})
+fixed, money = pa.array([[1.0, 2.5], [3.0, 4.0]], pa.list_(pa.float32(), 2)), pa.array([decimal.Decimal("1.5")] * 2)
+for name, values in {"fixed": fixed, "money": money}.items():
+    store.define({"key": name, "id_columns": ["id"], "fields": [{"key": "frames"}]})
+    store.write(name, pa.table({"id": ["a", "b"], "value": values, "metaxy_provenance_by_field": [{"frames": "f"}] * 2}))
+`], { cwd: '../python', timeout: 60_000 });
+  const store = await Store.open(path);
+  store.define({ ...video, key: 'fixed' }, { ...video, key: 'money' });
+  const table = await (await store.read('fixed', { columns: ['id', 'value', 'metaxy_provenance_by_field'] })).table();
+  const embeddings = rows => rows.toArray().map(row => `${row.id} ${[...row.value]}`).sort();
+  assert.deepEqual(embeddings(table), ['a 1,2.5', 'b 3,4']);
+  await store.write('fixed', table);
+  assert.deepEqual(embeddings(await (await store.read('fixed')).table()), ['a 1,2.5', 'b 3,4']);
+  for (const progress of [undefined, () => {}]) {
+    await assert.rejects(store.read('money', { progress }), { name: 'TypeError', message: /column value: .*"d:/ });
+    await sleep(50);
+  }
+  await store.close();
+});
+
+test('an iterator that nobody goes on with holds no batch', async () => {
+  const store = await openStore();
+  const row = i => ({ id: `${i}`, text: 'x'.repeat(500), metaxy_provenance_by_field: { frames: 'f' } });
+  await store.write('video', arrow.tableFromJSON(Array.from({ length: 20_000 }, (_, i) => row(i))));
+  let before;
+  for (let i = 0; i < 24; i++) {
+    await (async () => { await (await store.read('video'))[Symbol.asyncIterator]().next(); })();
+    globalThis.gc();
+    await sleep(10);
+    if (i === 7) before = process.memoryUsage().rss;
+  }
+  assert.ok(process.memoryUsage().rss - before < 80e6, `${(process.memoryUsage().rss - before) / 1e6} MB more`);
+  await store.close();
+});
+
+test('what a callback throws after the commit comes out, too', async () => {
+  const store = await openStore();
+  const enough = new RangeError('enough');
+  const progress = (_, total) => { if (total !== undefined) throw enough; };
+  await assert.rejects(store.write('video', videos(3), { progress }), error => error === enough && error.completed === true);
+  assert.equal((await (await store.read('video')).table()).numRows, 3);
+  await store.close();
+});
+
 test('what a callback throws comes out of the call', async () => {
   const store = await openStore();
   const progress = () => { throw new RangeError('enough'); };
@@ -154,6 +271,7 @@ test('every type crosses, whole and sliced, with nulls', () => {
   const bigs = numbers.map(number => (number === null ? null : BigInt(number)));
   const list = child => new arrow.List(new arrow.Field('item', child, true));
   const largeList = child => new arrow.LargeList(new arrow.Field('item', child, true));
+  const fixed = child => new arrow.FixedSizeList(2, new arrow.Field('item', child, true));
   const struct = new arrow.Struct([new arrow.Field('a', new arrow.Utf8(), true), new arrow.Field('b', new arrow.Int32(), true)]);
   const columns = [
     ...[arrow.Int8, arrow.Int16, arrow.Int32, arrow.Uint8, arrow.Uint16, arrow.Uint32, arrow.Float32, arrow.Float64]
@@ -171,6 +289,11 @@ test('every type crosses, whole and sliced, with nulls', () => {
     [texts.map((a, b) => (a === null ? null : { a, b })), struct],
     [texts.map((a, b) => (a === null ? null : [{ a, b }, null])), list(struct)],
     [texts.map(() => null), new arrow.Null()],
+    [numbers.map(number => (number === null ? null : 86400000 * number)), new arrow.DateMillisecond()],
+    [numbers.map(number => (number === null ? null : Uint8Array.of(number, 255, 0))), new arrow.FixedSizeBinary(3)],
+    [numbers.map(number => (number === null ? null : [number, -number])), fixed(new arrow.Float32())],
+    [numbers.map(number => (number === null ? null : [number % 2 === 0, true])), fixed(new arrow.Bool())],
+    [numbers.map(number => (number === null ? null : [[number, 1], [2, 3]])), list(fixed(new arrow.Float32()))],
   ];
   for (const [values, type] of columns) {
     const vector = arrow.vectorFromArray(values, type);
@@ -181,7 +304,12 @@ test('every type crosses, whole and sliced, with nulls', () => {
     }
   }
   assert.equal(lentCount(), 0);
-  assert.throws(() => exportField({ name: 'x', type: new arrow.Decimal(10, 2, 128), nullable: true }), /column x: .*Decimal/);
+  const decimal = new arrow.Field('x', new arrow.Decimal(10, 2, 128), true);
+  assert.throws(() => exportField(decimal), /column x: .*Decimal/);
+  const siblings = [new arrow.Field('a', new arrow.Utf8()), decimal];
+  assert.throws(() => exportField(new arrow.Field('', new arrow.Struct(siblings))), /column x: .*Decimal/);
+  assert.throws(() => exportField(new arrow.Field('a\0b', new arrow.Utf8())), TypeError);
+  assert.equal(lentCount(), 0);
 });
 
 test('nothing is left', async () => {
