@@ -10,6 +10,7 @@ The library is the file in METAXY_LIBRARY, or else the installed one.
 """
 
 import concurrent.futures
+import contextlib
 import ctypes
 import json
 import os
@@ -84,10 +85,22 @@ for _name, (_result, _parameters) in {**{n: (c_int32, p + "p") for n, p in _FALL
     _function(_name).argtypes = [_TYPES[letter] for letter in _parameters]
 
 _Progress = ctypes.CFUNCTYPE(None, c_uint64, c_int64, c_void_p)
+_Release = ctypes.CFUNCTYPE(None, c_void_p)
 
 
 class _ArrowArrayStream(ctypes.Structure):
     _fields_ = [(name, c_void_p) for name in ("get_schema", "get_next", "get_last_error", "release", "private_data")]
+
+
+@contextlib.contextmanager
+def _new_stream():
+    """A stream to be filled, which is released at the end unless it was moved by then."""
+    stream = _ArrowArrayStream()
+    try:
+        yield stream
+    finally:
+        if stream.release:
+            _Release(stream.release)(byref(stream))
 
 
 class MetaxyError(Exception):
@@ -135,15 +148,16 @@ class _Handle:
     def __init__(self, noun, make):
         """`make` is called with the place of the handle."""
         self._as_parameter_ = c_void_p()
-        make(byref(self._as_parameter_))
+        # At once, since a call can both have made a handle and raise what a callback raised.
         weakref.finalize(self, _function(f"{noun}_free"), self._as_parameter_)
+        make(byref(self._as_parameter_))
 
 
 class Context(_Handle):
     """What bounds the calls that are given it: `timeout` in seconds for each of them, and `cancel`.
 
-    `progress(rows, total)` is called now and then, on any thread, with None for a total that is not known. If it raises,
-    the call ends with what it raised.
+    `progress(rows, total)` is called now and then, on any thread, with None for a total that is not known. What it raises
+    ends the call, and is raised by it. If that was too late, since the call was done, it has the attribute `completed`.
     """
 
     def __init__(self, timeout=None, progress=None):
@@ -176,20 +190,27 @@ class Context(_Handle):
         it is kept out of it: another thread makes the call.
         """
         try:
-            if threading.current_thread() is not threading.main_thread():
-                return call(*arguments)
-            outcome = concurrent.futures.Future()
-            threading.Thread(target=_settle, args=(outcome, call, arguments), daemon=True).start()
-            try:
-                return outcome.result()
-            finally:
-                if not outcome.done():
-                    self.cancel()
-                    concurrent.futures.wait([outcome])
-        except MetaxyError as error:
+            result = self._wait(call, arguments)
+        except Exception:
             if self._raised:
                 raise self._raised[0] from None
             raise
+        if self._raised:
+            self._raised[0].completed = True
+            raise self._raised[0]
+        return result
+
+    def _wait(self, call, arguments):
+        if threading.current_thread() is not threading.main_thread():
+            return call(*arguments)
+        outcome = concurrent.futures.Future()
+        threading.Thread(target=_settle, args=(outcome, call, arguments), daemon=True).start()
+        try:
+            return outcome.result()
+        finally:
+            if not outcome.done():
+                self.cancel()
+                concurrent.futures.wait([outcome])
 
 
 def _settle(outcome, call, arguments):
@@ -200,43 +221,55 @@ def _settle(outcome, call, arguments):
 
 
 def _text(value):
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A text for C, for which it ends at its first NUL."""
+    if not isinstance(value, str):
+        raise TypeError(f"not a text: {value!r}")
+    if "\0" in value:
+        raise ValueError(f"a text with a NUL in it: {value!r}")
+    return value.encode()
+
+
+def _texts(values):
+    return [_text(value) for value in ([values] if isinstance(values, str) else values)]
 
 
 def _options(given):
     options = _Handle("options", partial(_call, "options_new"))
     for key, value in given.items():
-        _call("options_set", options, key.encode(), None if value is None else _text(value).encode())
+        written = str(value).lower() if isinstance(value, bool) else str(value)
+        _call("options_set", options, _text(key), None if value is None else _text(written))
     return options
 
 
 def _request(columns, filters, settings):
     request = _Handle("read_request", partial(_call, "read_request_new"))
     if columns is not None:
-        names = (c_char_p * len(columns))(*(name.encode() for name in columns))
-        _call("read_request_set_columns", request, names, len(columns))
-    for text in [filters] if isinstance(filters, str) else filters:
-        _call("read_request_add_filter", request, text.encode())
+        if isinstance(columns, str):
+            raise TypeError(f"columns are a list of names, not a text: {columns!r}")
+        names = _texts(columns)
+        _call("read_request_set_columns", request, (c_char_p * len(names))(*names), len(names))
+    for text in _texts(filters):
+        _call("read_request_add_filter", request, text)
     for name, value in settings.items():
         if f"read_request_set_{name}" not in _FALLIBLE:
             raise TypeError(f"a read has no setting {name!r}")
-        _call(f"read_request_set_{name}", request, value.encode() if isinstance(value, str) else value)
+        _call(f"read_request_set_{name}", request, _text(value) if isinstance(value, str) else value)
     return request
 
 
-def _export(rows):
-    stream = _ArrowArrayStream()
+def _export(rows, stream):
     pa.RecordBatchReader.from_stream(rows)._export_to_c(ctypes.addressof(stream))
-    return stream
+    return byref(stream)
 
 
 def _rows(context, function, *arguments):
     """A reader of the stream that a function gives; each batch is one call under `context`, and nothing is copied."""
-    context, stream = context or Context(), _ArrowArrayStream()
-    context._run(_call, function, *arguments, context, byref(stream))
-    # The library knows its stream by this copy, wherever pyarrow moves the stream itself.
-    known = _ArrowArrayStream.from_buffer_copy(stream)
-    reader = pa.RecordBatchReader._import_from_c(ctypes.addressof(stream))
+    context = context or Context()
+    with _new_stream() as stream:
+        context._run(_call, function, *arguments, context, byref(stream))
+        # The library knows its stream by this copy, wherever pyarrow moves the stream itself.
+        known = _ArrowArrayStream.from_buffer_copy(stream)
+        reader = pa.RecordBatchReader._import_from_c(ctypes.addressof(stream))
 
     def pull():
         try:
@@ -281,7 +314,7 @@ class Store(_Handle):
 
     def __init__(self, uri, *, context=None, **options):
         context, given = context or Context(), _options(options)
-        super().__init__("store", partial(context._run, _call, "store_open", os.fspath(uri).encode(), given, context))
+        super().__init__("store", partial(context._run, _call, "store_open", _text(os.fspath(uri)), given, context))
 
     def __enter__(self):
         return self
@@ -299,18 +332,19 @@ class Store(_Handle):
 
     def write(self, feature, rows, *, context=None, **options):
         """Writes rows, all or none: a table, a reader, or whatever else can be read as an Arrow stream."""
-        context, stream = context or Context(), _export(rows)
-        context._run(_call, "store_write", self, feature.encode(), byref(stream), _options(options), context)
+        context, name, given = context or Context(), _text(feature), _options(options)
+        with _new_stream() as stream:
+            context._run(_call, "store_write", self, name, _export(rows, stream), given, context)
 
     def read(self, feature, columns=None, filters=(), *, context=None, **settings):
         """A pyarrow.RecordBatchReader of the current rows. `settings` are those of a read request: limit=10, deleted=1."""
-        return _rows(context, "store_read", self, feature.encode(), _request(columns, filters, settings))
+        return _rows(context, "store_read", self, _text(feature), _request(columns, filters, settings))
 
     def delete(self, feature, filters=(), *, context=None, settings={}, **options):
         """Hides the samples that a read with these filters would give, and says how many."""
         context, deleted = context or Context(), c_uint64()
         request = _request(None, filters, settings)
-        context._run(_call, "store_delete", self, feature.encode(), request, _options(options), context, byref(deleted))
+        context._run(_call, "store_delete", self, _text(feature), request, _options(options), context, byref(deleted))
         return deleted.value
 
     def resolve(self, feature, samples=None, filters=(), *, shard=(0, 1), context=None):
@@ -319,12 +353,14 @@ class Store(_Handle):
         `samples` are rows for a feature that depends on no other.
         """
         context, request = context or Context(), _Handle("increment_request", partial(_call, "increment_request_new"))
-        for text in [filters] if isinstance(filters, str) else filters:
-            _call("increment_request_add_filter", request, None, text.encode())
+        for text in _texts(filters):
+            _call("increment_request_add_filter", request, None, text)
         _call("increment_request_set_shard", request, *shard)
-        given = None if samples is None else byref(_export(samples))
+        name = _text(feature)
 
         def resolve(increment):
-            context._run(_call, "store_resolve_update", self, feature.encode(), request, given, context, increment)
+            with _new_stream() as stream:
+                given = None if samples is None else _export(samples, stream)
+                context._run(_call, "store_resolve_update", self, name, request, given, context, increment)
 
         return Increment("increment", resolve)

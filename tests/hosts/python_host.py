@@ -10,6 +10,8 @@ import tempfile
 import threading
 import time
 import unittest
+import weakref
+from functools import partial
 
 import duckdb
 import metaxy_native
@@ -156,6 +158,85 @@ class Hosts(unittest.TestCase):
             self.store.write("video", videos(5).to_reader(1), context=Context(progress=fail))
         with self.assertRaises(MetaxyError):
             self.store.read("video")
+
+    def test_what_a_callback_raises_at_the_last_report_comes_out_too(self):
+        for number, kind in enumerate([ZeroDivisionError, KeyboardInterrupt, SystemExit]):
+            def fail(rows, total, kind=kind):
+                if total is not None:
+                    raise kind("enough")
+
+            with self.assertRaisesRegex(kind, "enough") as caught:
+                self.store.write("video", videos(3, 3 * number), context=Context(progress=fail))
+            self.assertTrue(caught.exception.completed)
+            self.assertEqual(self.store.read("video").read_all().num_rows, 3 * (number + 1))
+
+    def test_a_callback_may_interrupt(self):
+        for kind in (KeyboardInterrupt, SystemExit):
+            def fail(rows, total, kind=kind):
+                raise kind("enough")
+
+            with self.assertRaisesRegex(kind, "enough") as caught:
+                self.store.write("video", videos(5).to_reader(1), context=Context(progress=fail))
+            self.assertFalse(hasattr(caught.exception, "completed"))
+
+    def test_a_text_that_c_would_cut_is_refused(self):
+        self.store.write("video", videos(3))
+        cut = "id IS NOT NULL\0 AND id = 'none'"
+        for use in (
+            lambda: self.store.delete("video", cut),
+            lambda: self.store.delete("video", [cut]),
+            lambda: self.store.read("video", filters=cut),
+            lambda: self.store.read("video", ["id\0x"]),
+            lambda: self.store.read("video", feature_version="a\0"),
+            lambda: self.store.resolve("video", videos(1), cut),
+            *(partial(use, "video\0x") for use in (self.store.read, self.store.delete, self.store.resolve)),
+            lambda: self.store.write("video\0x", videos(1)),
+            lambda: self.store.write("video", videos(1), **{"a\0": "b"}),
+            lambda: Store("memory://", mode="read\0x"),
+            lambda: Store("memory://\0x"),
+        ):
+            with self.assertRaisesRegex(ValueError, "NUL"):
+                use()
+        for use in (
+            lambda: self.store.read("video", "id"),
+            lambda: self.store.read("video", [b"id"]),
+            lambda: self.store.read(7),
+            lambda: self.store.read(None),
+            lambda: self.store.delete("video", b"id"),
+        ):
+            with self.assertRaises(TypeError):
+                use()
+        self.assertEqual(self.store.read("video").read_all().num_rows, 3)
+
+    def test_rows_that_were_not_taken_are_let_go(self):
+        class Rows:
+            def __init__(self):
+                self.rows = videos(3)
+
+            def __arrow_c_stream__(self, schema=None):
+                return pa.RecordBatchReader.from_batches(self.rows.schema, self.batches()).__arrow_c_stream__(schema)
+
+            def batches(self):
+                yield from self.rows.to_batches()
+
+        def fail(*_):
+            raise ZeroDivisionError
+
+        for use in (
+            lambda rows: self.store.write("video", rows, mode="none"),
+            lambda rows: self.store.write("video\0x", rows),
+            lambda rows: self.store.write("audio", rows),
+            lambda rows: self.store.write("video", rows, context=Context(progress=fail)),
+            lambda rows: self.store.resolve("video\0x", rows),
+            lambda rows: self.store.resolve("audio", rows),
+        ):
+            rows = Rows()
+            kept = weakref.ref(rows)
+            with self.assertRaises((MetaxyError, ValueError, ZeroDivisionError)):
+                use(rows)
+            del rows
+            gc.collect()
+            self.assertIsNone(kept())
 
     def test_progress_tells_the_rows(self):
         seen = []
