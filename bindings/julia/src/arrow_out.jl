@@ -136,6 +136,35 @@ function exported_rows(rows::NamedTuple)
     return (make_schema("+s", "", first.(members)), make_array(only(lengths), 0, Ptr{Cvoid}[C_NULL], last.(members)))
 end
 
+"""How the arrays of a schema are laid out, which they do not say themselves."""
+struct Layout
+    name::String
+    format::String
+    members::Vector{Layout}
+end
+
+function Layout(schema::LibMetaxy.ArrowSchema)
+    members = Layout[Layout(unsafe_load(unsafe_load(schema.children, index))) for index in 1:schema.n_children]
+    return Layout(unsafe_string(schema.name), unsafe_string(schema.format), members)
+end
+
+"""Throws unless an array of the layout `found` may follow one of the layout `first`."""
+function check_same(first::Layout, found::Layout, column = "")
+    if first.format != found.format
+        formats = "a batch has the Arrow format \"$(found.format)\", but the first one had \"$(first.format)\""
+        throw(ArgumentError("column $column: $formats"))
+    end
+    names(layout) = join((member.name for member in layout.members), ", ")
+    if names(first) != names(found)
+        place = isempty(column) ? "" : "column $column: "
+        throw(ArgumentError("$(place)a batch has the columns $(names(found)), but the first one had $(names(first))"))
+    end
+    for (before, now) in zip(first.members, found.members)
+        check_same(before, now, isempty(column) ? now.name : "$column.$(now.name)")
+    end
+    return nothing
+end
+
 """Calls `use` with the places of a schema and an array; the schema is released afterwards, and so is an array not taken."""
 function lend(use, rows::NamedTuple)
     schema, array = Ref.(exported_rows(rows))

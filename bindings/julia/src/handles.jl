@@ -7,9 +7,14 @@ mutable struct Handle{T}
 
     function Handle{T}(make, free) where {T}
         place = Ref{Ptr{T}}(C_NULL)
-        make(place)
-        handle = new{T}(place[])
-        return finalizer(gone -> free(gone.pointer), handle)
+        handle = finalizer(gone -> free(gone.pointer), new{T}(C_NULL))
+        try
+            make(place)
+        finally
+            # A call can both make a handle and throw what a callback has thrown.
+            handle.pointer = place[]
+        end
+        return handle
     end
 end
 
@@ -48,7 +53,8 @@ end
     Context(; timeout = nothing, progress = nothing)
 
 Bounds the calls that are given it: `timeout` in seconds for each of them, and [`cancel`](@ref). `progress(rows, total)` is
-called now and then, with `nothing` for a total that is not known; what it throws comes out of the call.
+called now and then, with `nothing` for a total that is not known. What it throws ends the call and comes out of it, also if
+that was too late, since the call was done.
 """
 struct Context
     handle::Handle{LibMetaxy.MetaxyContext}
@@ -72,13 +78,19 @@ end
 """Ends the calls that use a context, and all later ones. Any task may call it."""
 cancel(context::Context) = check(LibMetaxy.metaxy_context_cancel, context.handle)
 
-"""Makes a call under a context, and throws what the caller's own callback has ended it with."""
+"""Makes a call under a context, and throws what the caller's own callback has thrown meanwhile."""
 function run(context::Context, call, arguments...)
     GC.@preserve context try
         check(call, arguments...)
     catch
-        context.progress === nothing || context.progress.thrown === nothing || throw(context.progress.thrown)
+        throw_told(context)
         rethrow()
     end
+    return throw_told(context)
+end
+
+"""Throws what the callback of a context has thrown, if it has."""
+function throw_told(context::Context)
+    context.progress === nothing || context.progress.thrown === nothing || throw(context.progress.thrown)
     return nothing
 end

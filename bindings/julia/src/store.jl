@@ -34,7 +34,8 @@ define(store::Store, json::AbstractString) = check(LibMetaxy.metaxy_store_define
 """
     write(store, feature, rows; context = Context(), options...)
 
-Writes rows, all or none: a NamedTuple of columns, or several of them with the same columns, of which each is a batch.
+Writes rows, all or none: a NamedTuple of columns, or several of them with the same columns and types, of which
+each is a batch.
 """
 function write(store::Store, feature::AbstractString, rows::NamedTuple; context::Context = Context(), given...)
     set = options(given)
@@ -44,18 +45,25 @@ function write(store::Store, feature::AbstractString, rows::NamedTuple; context:
 end
 
 function write(store::Store, feature::AbstractString, batches; context::Context = Context(), given...)
-    set, writer = options(given), nothing
-    for rows in batches
-        lend(rows) do schema, array
-            if writer === nothing
-                writer = Handle{LibMetaxy.MetaxyWriter}(LibMetaxy.metaxy_writer_free) do place
-                    run(context, LibMetaxy.metaxy_store_writer, store.handle, feature, schema, set, context.handle, place)
+    set, writer, layout = options(given), nothing, nothing
+    try
+        for rows in batches
+            lend(rows) do schema, array
+                if writer === nothing
+                    layout = Layout(schema[])
+                    writer = Handle{LibMetaxy.MetaxyWriter}(LibMetaxy.metaxy_writer_free) do place
+                        run(context, LibMetaxy.metaxy_store_writer, store.handle, feature, schema, set, context.handle, place)
+                    end
                 end
+                check_same(layout, Layout(schema[]))
+                run(context, LibMetaxy.metaxy_writer_push, writer, array, context.handle)
             end
-            run(context, LibMetaxy.metaxy_writer_push, writer, array, context.handle)
         end
+        writer === nothing || run(context, LibMetaxy.metaxy_writer_commit, writer, context.handle)
+    finally
+        # Until the writer has ended, it reads what it was lent. After a commit, this does nothing.
+        writer === nothing || check(LibMetaxy.metaxy_writer_abort, writer)
     end
-    writer === nothing || run(context, LibMetaxy.metaxy_writer_commit, writer, context.handle)
     return nothing
 end
 
@@ -69,9 +77,9 @@ mutable struct Rows
     # `open` is given the place of the stream.
     function Rows(open, context::Context)
         stream = Ref(LibMetaxy.ArrowArrayStream())
-        open(stream)
         schema = Ref(LibMetaxy.ArrowSchema())
         try
+            open(stream)
             code = @ccall gc_safe = true $(stream[].get_schema)(
                 stream::Ptr{LibMetaxy.ArrowArrayStream},
                 schema::Ptr{LibMetaxy.ArrowSchema},
@@ -114,8 +122,9 @@ function Base.iterate(rows::Rows, _ = nothing)
             run(rows.context, LibMetaxy.metaxy_error_from_stream, rows.stream)
             error("the stream failed: error $code")
         end
-        array[].release == C_NULL && return nothing
+        array[].release == C_NULL && return throw_told(rows.context)
         try
+            throw_told(rows.context)
             return rows.decode(array[]), nothing
         finally
             @ccall gc_safe = true $(array[].release)(array::Ptr{LibMetaxy.ArrowArray})::Cvoid

@@ -135,6 +135,40 @@ end
     end
 end
 
+@testset "what a callback throws after the commit comes out, too" begin
+    with_store() do store
+        context = Context(; progress = (rows, total) -> total === nothing || throw(DomainError(rows)))
+        @test_throws DomainError Metaxy.write(store, "video", videos(1:3); context)
+        @test count_rows(Metaxy.read(store, "video")) == 3
+    end
+end
+
+@testset "batches of several layouts are refused, and nothing is written" begin
+    with_store() do store
+        first = merge(videos(1:2), (x = [1, 2], y = [1.5, 2.5]))
+        for second in [
+            merge(videos(3:3), (x = [1.5], y = [1.5])),
+            merge(videos(3:3), (y = [1.5], x = [1])),
+            merge(videos(3:3), (x = [1],)),
+            merge(first, (metaxy_provenance_by_field = [(audio = "f",), (audio = "f",)],)),
+        ]
+            @test_throws ArgumentError Metaxy.write(store, "video", [first, second])
+        end
+        @test fails(() -> Metaxy.read(store, "video"), "METAXY_NOT_FOUND")
+        Metaxy.write(store, "video", [first, merge(videos(3:3), (x = [3], y = [missing, 3.5][2:2]))])
+    end
+end
+
+@testset "a text that C would cut is refused" begin
+    with_store() do store
+        Metaxy.write(store, "video", videos(1:3))
+        @test_throws ArgumentError Store("memory://\0x")
+        @test_throws ArgumentError Metaxy.read(store, "video\0x")
+        @test_throws ArgumentError Metaxy.read(store, "video"; columns = ["id\0x"])
+        @test_throws ArgumentError Metaxy.read(store, "video"; filters = "id = 'a'\0")
+    end
+end
+
 @testset "a call ends when it is cancelled" begin
     with_store() do store
         Metaxy.write(store, "video", videos(1:100))
