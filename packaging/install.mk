@@ -115,7 +115,7 @@ dist: library licences ## make a tarball of the library and one of its debug inf
 	strip --strip-unneeded -o $(DISTDIR)/dist/libmetaxy.so.$(VERSION) $(BUILT)
 	cd $(DISTDIR)/dist && objcopy --add-gnu-debuglink=libmetaxy.so.$(VERSION).debug libmetaxy.so.$(VERSION)
 	$(MAKE) --no-print-directory install STATIC=no LIBRARY=$(DISTDIR)/dist/libmetaxy.so.$(VERSION) \
-	    DESTDIR=$(abspath $(STAGE)) PREFIX= LIBDIR=/lib INCLUDEDIR=/include DOCDIR=/share/doc/metaxy
+	    DESTDIR='$(abspath $(STAGE))' PREFIX= LIBDIR=/lib INCLUDEDIR=/include DOCDIR=/share/doc/metaxy
 	python3 scripts/release.py $(STAGE)/lib/libmetaxy.so.$(VERSION) | tee $(STAGE)/share/doc/metaxy/RELEASE
 	cd $(STAGE) && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >SHA256SUMS
 	$(tar) $(DISTDIR)/$(DIST).tar.gz $(DIST)

@@ -210,7 +210,7 @@ static void the_log_is_set_by_the_log() {
         }
     });
     std::thread working([] { ::store().write("sample", batch({"a"})); });
-    while (!called) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int turn = 0; turn < 10000 && !called; turn++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     const auto silence = [] {
         try {
             metaxy::set_log(METAXY_LOG_ERROR, {});
