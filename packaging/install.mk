@@ -1,6 +1,7 @@
-# make install, uninstall and dist: the library for programs that are compiled elsewhere.
+# make release, install, uninstall and dist: the library for programs that are compiled elsewhere.
 #
-#   make install PREFIX=/opt/metaxy      into /opt/metaxy/lib, include, share
+#   make release                         builds what the next one copies
+#   make install PREFIX=/opt/metaxy      into /opt/metaxy/lib, include, share; builds nothing, so that root may do it
 #   make install DESTDIR=/tmp/package    the same tree below another root, for a packager
 #   make dist                            build/metaxy-<version>-<machine>-linux-gnu.tar.gz
 #
@@ -14,7 +15,7 @@ DOCDIR ?= $(PREFIX)/share/doc/metaxy
 # debug or release; the static library takes as long to build as the shared one, and is left out with STATIC=no.
 PROFILE ?= release
 STATIC ?= yes
-# A library that is there already, such as a stripped one; else it is built.
+# A library that is there already, such as a stripped one; else the one that is built.
 LIBRARY ?=
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
@@ -24,29 +25,43 @@ STATIC_LIBS := gcc_s util rt pthread m dl c
 LIB := $(DESTDIR)$(LIBDIR)
 INCLUDE := $(DESTDIR)$(INCLUDEDIR)
 DOC := $(DESTDIR)$(DOCDIR)
+# The prefix is empty where the tree below DESTDIR is all there is.
+ROOT := $(or $(PREFIX),/)
 # $(call relative,from,to): the way from one installed folder to another.
-relative = $(shell realpath -ms --relative-to=$(1) $(2))
+relative = $(or $(shell realpath -ms --relative-to='$(1)' '$(2)'),$(error no way from '$(1)' to '$(2)'))
 # $(call fill,template,file,folder of the file): a template with the names of this installation.
 fill = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SONAME@|$(SONAME)|g' \
-    -e 's|@PREFIX@|$(call relative,$(3),$(PREFIX))|g' \
-    -e 's|@LIBDIR@|$(call relative,$(PREFIX),$(LIBDIR))|g' \
-    -e 's|@INCLUDEDIR@|$(call relative,$(PREFIX),$(INCLUDEDIR))|g' \
+    -e 's|@PREFIX@|$(call relative,$(3),$(ROOT))|g' \
+    -e 's|@LIBDIR@|$(call relative,$(ROOT),$(LIBDIR))|g' \
+    -e 's|@INCLUDEDIR@|$(call relative,$(ROOT),$(INCLUDEDIR))|g' \
     -e 's|@STATIC_LIBS@|$(addprefix -l,$(STATIC_LIBS))|g' \
     -e 's|@STATIC_LIST@|$(subst $() ,;,$(STATIC_LIBS))|g' \
-    packaging/$(1) >$(2)
+    packaging/$(1) >'$(2)'
 
 HEADERS := metaxy.h metaxy.hpp
 EXAMPLES := $(wildcard examples/c/*.c examples/c/*.h examples/cpp/*.cpp examples/cpp/*.hpp)
 BUILT := $(or $(LIBRARY),$(TARGET)/$(PROFILE)/libmetaxy.so)
-ARCHIVE := $(filter-out no,$(STATIC))
+ARCHIVE := $(if $(filter-out no,$(STATIC)),$(TARGET)/$(PROFILE)/libmetaxy.a)
+THIRD_PARTY := $(TARGET)/$(PROFILE)/THIRD_PARTY.txt
 
-.PHONY: install uninstall dist library archive test-static
+# Make takes a blank for the end of a path, the shell a quote for that of a text, and sed these others for its own.
+PATHS := PREFIX DESTDIR LIBDIR INCLUDEDIR DOCDIR DISTDIR LIBRARY TARGET
+plain = $(foreach name,$(PATHS),$(if $(word 2,x$($(name))x)$(strip \
+    $(foreach bad,' | & \,$(findstring $(bad),$($(name))))),$(error \
+    $(name) is "$($(name))": a path with a blank or one of ' | & \ will not do)))
+
+.PHONY: release install uninstall dist library archive licences test-static
+
+release: library archive licences ## build what make install copies: the optimised library and, but for STATIC=no, the static one
+
+licences: rust
+	$(plain)python3 scripts/licenses.py '$(THIRD_PARTY)'
 
 library: rust build-tools
-	@[ -n "$(LIBRARY)" ] || cargo build --locked $(filter --release,--$(PROFILE))
+	@[ -n '$(LIBRARY)' ] || cargo build --locked $(filter --release,--$(PROFILE))
 
 archive: library
-	@[ -z "$(ARCHIVE)" ] || cargo rustc --locked --lib --crate-type staticlib $(filter --release,--$(PROFILE))
+	@[ -z '$(ARCHIVE)' ] || cargo rustc --locked --lib --crate-type staticlib $(filter --release,--$(PROFILE))
 
 # Not one of the tests of Cargo: a build inside them is another build, of everything.
 test-static: archive ## link a program with the static library, and run it
@@ -55,26 +70,36 @@ test-static: archive ## link a program with the static library, and run it
 	    $(addprefix -l,$(STATIC_LIBS)) -Wl,--gc-sections -Wl,--strip-all -o build/static/quickstart
 	build/static/quickstart build/static/metadata | diff - examples/c/quickstart.expected
 
-install: library archive ## install the library below PREFIX (/usr/local), for pkg-config and CMake too
-	install -d $(LIB)/pkgconfig $(LIB)/cmake/metaxy $(INCLUDE) $(DOC)
-	install -m 755 $(BUILT) $(LIB)/libmetaxy.so.$(VERSION)
-	ln -sf libmetaxy.so.$(VERSION) $(LIB)/$(SONAME)
-	ln -sf $(SONAME) $(LIB)/libmetaxy.so
-	$(if $(ARCHIVE),install -m 644 $(TARGET)/$(PROFILE)/libmetaxy.a $(LIB)/libmetaxy.a)
-	install -m 644 $(addprefix include/,$(HEADERS)) $(INCLUDE)/
+install: ## install what make release has built below PREFIX (/usr/local), for pkg-config and CMake too
+	@$(plain)for file in '$(BUILT)' $(if $(ARCHIVE),'$(ARCHIVE)') '$(THIRD_PARTY)'; do [ -e "$$file" ] || { \
+	    echo "$$file is not there: run make release$(if $(ARCHIVE),$() (or say STATIC=no to both)) first" >&2; exit 1; }; done
+	install -d '$(LIB)/pkgconfig' '$(LIB)/cmake/metaxy' '$(INCLUDE)' '$(DOC)'
+	install -m 755 '$(BUILT)' '$(LIB)/libmetaxy.so.$(VERSION)'
+	ln -sf libmetaxy.so.$(VERSION) '$(LIB)/$(SONAME)'
+	ln -sf $(SONAME) '$(LIB)/libmetaxy.so'
+	$(if $(ARCHIVE),install -m 644 '$(ARCHIVE)' '$(LIB)/libmetaxy.a')
+	install -m 644 $(addprefix include/,$(HEADERS)) '$(INCLUDE)/'
 	$(call fill,metaxy.pc.in,$(LIB)/pkgconfig/metaxy.pc,$(LIBDIR)/pkgconfig)
 	$(call fill,metaxyConfig.cmake.in,$(LIB)/cmake/metaxy/metaxyConfig.cmake,$(LIBDIR)/cmake/metaxy)
 	$(call fill,metaxyConfigVersion.cmake.in,$(LIB)/cmake/metaxy/metaxyConfigVersion.cmake,$(LIBDIR)/cmake/metaxy)
-	for file in $(EXAMPLES); do install -D -m 644 $$file $(DOC)/$$file; done
-	install -m 644 LICENSE $(DOC)/LICENSE
-	python3 scripts/licenses.py $(DOC)/THIRD_PARTY.txt
-	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+	for file in $(EXAMPLES); do install -D -m 644 $$file '$(DOC)'/$$file; done
+	install -m 644 LICENSE '$(THIRD_PARTY)' '$(DOC)/'
+	@[ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || ldconfig
 
+# It removes by name what `install` has put there, and folders only when they are empty: others may have their files in
+# the same ones. A link that leads to another version stays with it.
 uninstall: ## remove what make install has installed there
-	rm -f $(LIB)/libmetaxy.so $(LIB)/$(SONAME) $(LIB)/libmetaxy.so.$(VERSION) $(LIB)/libmetaxy.a
-	rm -f $(addprefix $(INCLUDE)/,$(HEADERS)) $(LIB)/pkgconfig/metaxy.pc
-	rm -rf $(LIB)/cmake/metaxy $(DOC)
-	@rmdir --ignore-fail-on-non-empty $(wildcard $(LIB)/cmake $(LIB)/pkgconfig)
+	@$(plain)[ "$$(readlink '$(LIB)/$(SONAME)')" != libmetaxy.so.$(VERSION) ] || rm -f '$(LIB)/$(SONAME)'
+	@[ "$$(readlink '$(LIB)/libmetaxy.so')" != $(SONAME) ] || [ -e '$(LIB)/$(SONAME)' ] || rm -f '$(LIB)/libmetaxy.so'
+	rm -f '$(LIB)/libmetaxy.so.$(VERSION)' '$(LIB)/libmetaxy.a' '$(LIB)/pkgconfig/metaxy.pc' \
+	    $(foreach name,$(HEADERS),'$(INCLUDE)/$(name)') \
+	    $(foreach name,metaxyConfig metaxyConfigVersion,'$(LIB)/cmake/metaxy/$(name).cmake') \
+	    $(foreach name,$(EXAMPLES) LICENSE THIRD_PARTY.txt RELEASE,'$(DOC)/$(name)')
+	@for folder in $(foreach name,cmake/metaxy cmake pkgconfig,'$(LIB)/$(name)') \
+	    $(foreach name,examples/c examples/cpp examples,'$(DOC)/$(name)') '$(DOC)'; do \
+	    [ ! -d "$$folder" ] || rmdir --ignore-fail-on-non-empty "$$folder"; done
+	@for file in '$(LIB)'/libmetaxy.so.*; do \
+	    [ ! -e "$$file" ] || echo "$$file stays: make install of this version has not put it there"; done
 
 # Where the tarballs go.
 DISTDIR ?= build
@@ -84,13 +109,13 @@ STAGE := $(DISTDIR)/dist/$(DIST)
 tar = tar --sort=name --mtime=@$(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0) \
     --owner=0 --group=0 --numeric-owner -C $(DISTDIR)/dist -czf
 
-dist: library ## make a tarball of the library and one of its debug information, in build
-	rm -rf $(DISTDIR)/dist && mkdir -p $(DISTDIR)/dist
+dist: library licences ## make a tarball of the library and one of its debug information, in build
+	$(plain)rm -rf '$(DISTDIR)/dist' && mkdir -p '$(DISTDIR)/dist'
 	objcopy --only-keep-debug --compress-debug-sections $(BUILT) $(DISTDIR)/dist/libmetaxy.so.$(VERSION).debug
 	strip --strip-unneeded -o $(DISTDIR)/dist/libmetaxy.so.$(VERSION) $(BUILT)
 	cd $(DISTDIR)/dist && objcopy --add-gnu-debuglink=libmetaxy.so.$(VERSION).debug libmetaxy.so.$(VERSION)
 	$(MAKE) --no-print-directory install STATIC=no LIBRARY=$(DISTDIR)/dist/libmetaxy.so.$(VERSION) \
-	    DESTDIR=$(abspath $(STAGE)) PREFIX= LIBDIR=/lib INCLUDEDIR=/include DOCDIR=/share/doc/metaxy
+	    DESTDIR='$(abspath $(STAGE))' PREFIX= LIBDIR=/lib INCLUDEDIR=/include DOCDIR=/share/doc/metaxy
 	python3 scripts/release.py $(STAGE)/lib/libmetaxy.so.$(VERSION) | tee $(STAGE)/share/doc/metaxy/RELEASE
 	cd $(STAGE) && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >SHA256SUMS
 	$(tar) $(DISTDIR)/$(DIST).tar.gz $(DIST)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The licences of what is linked into the library, from Cargo's metadata and the sources that Cargo has downloaded.
+"""The licences of what is linked into the library, from Cargo's metadata and the sources of the crates,
+of which Cargo downloads here what no build has needed.
 
     licenses.py OUTPUT
 
@@ -41,7 +42,7 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 def linked():
     """The packages that the library is linked from: no build scripts' or tests' dependencies."""
     host = re.search(r"host: (\S+)", subprocess.check_output(["rustc", "-vV"], text=True))[1]
-    arguments = ["cargo", "metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", host]
+    arguments = ["cargo", "metadata", "--format-version=1", "--locked", "--filter-platform", host]
     metadata = json.loads(subprocess.check_output(arguments, cwd=ROOT))
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
@@ -97,7 +98,10 @@ def main():
         lines += ["", "=" * 100, ", ".join(dict.fromkeys(name for name, _ in group)), "=" * 100, "", group[0][1]]
     output = Path(sys.argv[1])
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n".join(lines) + "\n")
+    # All at once, for who copies it meanwhile.
+    part = output.with_suffix(f".{os.getpid()}")
+    part.write_text("\n".join(lines) + "\n")
+    part.replace(output)
     print(f"{output}: {len(packages)} crates, {len(owners)} texts, {os.path.getsize(output) // 1024} KiB")
 
 

@@ -67,6 +67,9 @@ type Increment struct{ handle *owned[*C.MetaxyIncrement] }
 func (s *Store) ResolveUpdate(ctx context.Context, feature string, options ...ResolveOption) (*Increment, error) {
 	r := resolution{count: 1}
 	for _, option := range options {
+		if option == nil {
+			return nil, invalid("an option is nil; leave it out")
+		}
 		option(&r)
 	}
 	var increment *C.MetaxyIncrement

@@ -61,12 +61,22 @@ type RequestOption interface {
 	apply(*request, *[]Option)
 }
 
-func (o Option) apply(_ *request, options *[]Option)     { *options = append(*options, o) }
-func (o ReadOption) apply(request *request, _ *[]Option) { o(request) }
+func (o Option) apply(_ *request, options *[]Option) { *options = append(*options, o) }
+func (o ReadOption) apply(request *request, _ *[]Option) {
+	if o == nil {
+		request.hasNil = true
+		return
+	}
+	o(request)
+}
 
 func split(mixed []RequestOption) (request, []Option) {
 	request, options := newRequest(nil), []Option{}
 	for _, option := range mixed {
+		if option == nil {
+			request.hasNil = true
+			continue
+		}
 		option.apply(&request, &options)
 	}
 	return request, options
@@ -80,18 +90,23 @@ type request struct {
 	featureHistory, sampleHistory, deleted, fallback C.int32_t
 	batchRows                                        int
 	limit                                            int64
+	// hasNil says that one of the options was nil.
+	hasNil bool
 }
 
 func newRequest(options []ReadOption) request {
 	r := request{fallback: 1, limit: -1}
 	for _, option := range options {
-		option(&r)
+		option.apply(&r, nil)
 	}
 	return r
 }
 
 // request is the library's form of a request.
 func (f *frame) request(r request) *C.MetaxyReadRequest {
+	if r.hasNil {
+		panic(refusal{invalid("an option is nil; leave it out")})
+	}
 	var made *C.MetaxyReadRequest
 	f.must(C.metaxy_read_request_new(&made, &f.raw))
 	f.later(func() { C.metaxy_read_request_free(made) })

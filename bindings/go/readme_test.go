@@ -37,6 +37,23 @@ func TestTheReadmeShowsWhatIsTested(t *testing.T) {
 	}
 }
 
+// A new program beside a checkout is made by the first commands of the README, without asking any server.
+func TestANewProgramFindsTheModule(t *testing.T) {
+	directory := t.TempDir()
+	check(t, os.Symlink(must[string](t)(filepath.Abs("../..")), filepath.Join(directory, "libmetaxy")))
+	page := string(must[[]byte](t)(os.ReadFile("README.md")))
+	_, commands, _ := strings.Cut(page, "```sh\n")
+	commands, _, _ = strings.Cut(commands, "```")
+	source := must[string](t)(filepath.Abs("quickstart/main.go"))
+	shell := exec.Command("bash", "-euxc", commands+"cp \"$1\" main.go && go build -o hello && ./hello", "bash", source)
+	shell.Dir = directory
+	shell.Env = append(os.Environ(), "GOPROXY=off", "GOSUMDB=off", "GOWORK=off")
+	output, err := shell.CombinedOutput()
+	if err != nil || !strings.Contains(string(output), "\nintro a-02 ") {
+		t.Fatalf("%v\n%s", err, output)
+	}
+}
+
 func TestTheQuickstartPrintsItsRows(t *testing.T) {
 	directory := t.TempDir()
 	program := filepath.Join(directory, "quickstart")

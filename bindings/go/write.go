@@ -14,6 +14,9 @@ import (
 
 // Write writes the rows of a reader to a feature. They become visible together, or not at all: if the reader fails,
 // its error is found in that of the call by errors.Is, and nothing is written. The reader stays the caller's to release.
+//
+// Nobody can end the reader's Next but the reader: where the end or the deadline of ctx comes while it blocks, Write
+// returns when Next does. A reader that may block for long should watch ctx itself.
 func (s *Store) Write(ctx context.Context, feature string, rows array.RecordReader, options ...Option) error {
 	var source *reading
 	err := s.call(ctx, func(f *frame, store *C.MetaxyStore) C.MetaxyStatus {

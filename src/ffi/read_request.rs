@@ -63,7 +63,7 @@ pub unsafe extern "C" fn metaxy_read_request_new(
     }
 }
 
-/// Asks for these columns, in this order; NULL asks for all again.
+/// Asks for these columns, in this order; a `count` of 0, with whatever pointer, asks for all again.
 ///
 /// `columns` is an array of `count` texts, borrowed for the call. One thread at a time. Fails with
 /// `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.

@@ -163,6 +163,7 @@ static void a_callback_throws() {
     metaxy::Context context;
     context.progress(failing);
     CHECK(oops([&] { store.write("sample", batch({"a"}), {}, context); }));
+    CHECK(!context.completed());
     THROWS(METAXY_CANCELLED, store.has("sample", context)); /* it is told once */
 
     context = metaxy::Context();
@@ -174,6 +175,54 @@ static void a_callback_throws() {
         CHECK(seven == 7);
     }
     CHECK(!store.has("sample"));
+
+    /* The total is known when all is written. */
+    const auto late = [](std::uint64_t, std::optional<std::uint64_t> total) {
+        if (total) throw Oops("late");
+    };
+    context = metaxy::Context();
+    context.progress(late);
+    CHECK(!context.completed());
+    CHECK(oops([&] { store.write("sample", batch({"a"}), {}, context); }));
+    CHECK(context.completed() && store.read("sample").count() == 1);
+    THROWS(METAXY_CANCELLED, store.has("sample", context));
+    context = metaxy::Context();
+    context.progress(late);
+    metaxy::Writer writer = store.writer("sample", table({}).schema());
+    writer.push(batch({"b"}));
+    CHECK(oops([&] { writer.commit(context); }));
+    CHECK(context.completed() && store.read("sample").count() == 2);
+}
+
+/* The log is set by what it calls, while another thread waits for that to return. */
+static void the_log_is_set_by_the_log() {
+    std::atomic<bool> called{false}, busy{false};
+    metaxy::set_log(METAXY_LOG_DEBUG, [&](std::int32_t, std::string_view) {
+        if (called.exchange(true)) return;
+        for (int turn = 0; turn < 5000 && !busy; turn++) {
+            try {
+                metaxy::set_log(METAXY_LOG_ERROR, {});
+            } catch (const metaxy::Error &error) {
+                busy = error.status() == METAXY_BUSY;
+                CHECK(busy || error.status() == METAXY_REENTRANT);
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+    });
+    std::thread working([] { ::store().write("sample", batch({"a"})); });
+    for (int turn = 0; turn < 10000 && !called; turn++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const auto silence = [] {
+        try {
+            metaxy::set_log(METAXY_LOG_ERROR, {});
+            return true;
+        } catch (const metaxy::Error &error) {
+            CHECK(error.status() == METAXY_BUSY);
+            return false;
+        }
+    };
+    while (!silence()) std::this_thread::yield();
+    working.join();
+    CHECK(busy);
 }
 
 static void a_source_throws() {
@@ -288,6 +337,7 @@ int main() {
     use_after_the_end();
     rows_of_another_shape();
     a_callback_throws();
+    the_log_is_set_by_the_log();
     a_source_throws();
     a_foreign_stream_fails();
     closed_by_another_thread();

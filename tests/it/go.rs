@@ -1,4 +1,4 @@
-//! The Go module in `bindings/go`, and its example. Go fetches the modules that they need by itself, as `go.sum` says.
+//! The Go module in `bindings/go`, and its example. The Makefile has fetched the modules that they need.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::native::{ROOT, cache, finish, library, linked};
 
-const GO: &str = "Go 1.25 or newer is needed: make test-tools installs it";
+const GO: &str = "Go 1.25 or newer and the modules are needed: make test-tools installs them";
 
 /// A Go command in a folder of the repository, which finds the header and the library: `links` has its SONAME.
 fn go(folder: &str, links: &Path) -> Command {
@@ -18,6 +18,10 @@ fn go(folder: &str, links: &Path) -> Command {
         .env("CGO_CFLAGS", format!("-O2 -g -I{ROOT}/include"))
         .env("CGO_LDFLAGS", format!("-L{}", library().parent().expect("a folder").display()))
         .env("CGO_ENABLED", "1")
+        // Nothing is fetched, or chosen anew, while testing.
+        .env("GOFLAGS", "-mod=readonly")
+        .env("GOPROXY", "off")
+        .env("GOTOOLCHAIN", "local")
         .current_dir(Path::new(ROOT).join(folder));
     command
 }

@@ -43,6 +43,8 @@ impl Examples {
         command.arg(program).args(arguments).current_dir(self.folder(host));
         command.env("PATH", std::env::join_paths(folders).expect("a PATH"));
         command.env("METAXY_LIBRARY", library()).env("PYTHONDONTWRITEBYTECODE", "1");
+        // Nothing is fetched while testing.
+        command.env("PIP_NO_INDEX", "1");
         // Ray's own files go with the test, and it tells nobody that it ran.
         command.env("RAY_TMPDIR", self.0.path()).env("RAY_USAGE_STATS_ENABLED", "0");
         command

@@ -21,6 +21,7 @@ fn installed() -> &'static Path {
         let folder = library().with_file_name("installed");
         let _ = fs::remove_dir_all(&folder);
         let destination = folder.join("made");
+        release();
         finish(make("install", &destination), TOOLS);
         let moved = folder.join("elsewhere/a folder");
         fs::create_dir_all(folder.join("elsewhere")).expect("a folder");
@@ -47,6 +48,21 @@ fn make(target: &str, destination: &Path) -> Command {
     command
 }
 
+/// The step before: as the library is there, it makes only the licences.
+fn release() {
+    static RELEASED: OnceLock<()> = OnceLock::new();
+    RELEASED.get_or_init(|| {
+        finish(make("release", Path::new("/nowhere")), TOOLS);
+    });
+}
+
+/// What a command that must fail says.
+fn failure(mut command: Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {TOOLS}"));
+    assert!(!output.status.success(), "{command:?} succeeds");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// A folder with the two quickstarts, far from the sources.
 fn project() -> TempDir {
     let project = tempfile::tempdir().expect("a temporary directory");
@@ -71,10 +87,10 @@ fn runs(program: &Path, environment: Option<(&str, &Path)>) {
     assert!(["credits", "intro", "interview"].iter().all(|id| printed.contains(id)), "{printed}");
 }
 
-/// What pkg-config says of the installed library.
-fn pkg_config(arguments: &[&str]) -> Vec<String> {
+/// What pkg-config says of the library that is installed in a folder.
+fn pkg_config(folder: &Path, arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
-    command.args(arguments).arg("metaxy").env("PKG_CONFIG_PATH", installed().join("lib/pkgconfig"));
+    command.args(arguments).arg("metaxy").env("PKG_CONFIG_PATH", folder.join("lib/pkgconfig"));
     let output = String::from_utf8(finish(command, TOOLS).stdout).expect("text");
     // A blank in a path comes escaped.
     let words = output.trim().replace("\\ ", "\0");
@@ -98,17 +114,17 @@ fn a_plain_compiler_finds_what_was_installed() {
 #[test]
 fn pkg_config_finds_what_was_installed() {
     let project = project();
-    assert_eq!(pkg_config(&["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    assert_eq!(pkg_config(installed(), &["--modversion"]), [env!("CARGO_PKG_VERSION")]);
     for (compiler, source) in [("cc", "first.c"), ("c++", "second.cpp")] {
         let program = project.path().join(source).with_extension("");
         let mut command = Command::new(compiler);
         command.current_dir(project.path()).args([source, "-o"]).arg(&program);
-        command.args(pkg_config(&["--cflags", "--libs"]));
+        command.args(pkg_config(installed(), &["--cflags", "--libs"]));
         command.arg(format!("-Wl,-rpath,{}", installed().join("lib").display()));
         finish(command, TOOLS);
         runs(&program, None);
     }
-    let private = pkg_config(&["--static", "--libs-only-l"]);
+    let private = pkg_config(installed(), &["--static", "--libs-only-l"]);
     assert!(
         private.contains(&"-lpthread".to_owned()) && private.contains(&"-lgcc_s".to_owned()),
         "{private:?}"
@@ -206,13 +222,46 @@ fn uninstall_leaves_nothing() {
         command.arg(format!("LIBRARY={}", small.display()));
         finish(command, TOOLS);
     };
+    release();
     with_small("install");
     assert!(files(path).len() > 15);
-    with_small("uninstall");
-    assert_eq!(files(path), BTreeSet::from([other, PathBuf::from("small")]));
+    let newer = PathBuf::from("opt/metaxy/lib/libmetaxy.so.9.9.0");
+    fs::write(path.join(&newer), "").expect("a library of another version");
+    // Where nothing is left to remove, that is no failure.
+    for _ in 0..2 {
+        with_small("uninstall");
+        assert_eq!(files(path), BTreeSet::from([other.clone(), newer.clone(), PathBuf::from("small")]));
+    }
     assert!(
         !path.join("opt/metaxy/share/doc/metaxy").exists() && !path.join("opt/metaxy/lib/pkgconfig").exists()
     );
+}
+
+#[test]
+fn install_builds_nothing_and_says_what_comes_first() {
+    let destination = tempfile::tempdir().expect("a temporary directory");
+    let mut command = make("install", destination.path());
+    command.args(["LIBRARY=", "STATIC=yes"]).arg(format!("TARGET={}/none", destination.path().display()));
+    let said = failure(command);
+    assert!(said.contains("none/debug/libmetaxy.so is not there: run make release"), "{said}");
+    assert!(files(destination.path()).is_empty());
+}
+
+#[test]
+fn a_path_that_would_be_taken_for_two_is_refused() {
+    let destination = tempfile::tempdir().expect("a temporary directory");
+    let folder = destination.path().join("a folder");
+    let kept = folder.join("opt/metaxy/lib/libmetaxy.so");
+    fs::create_dir_all(kept.parent().expect("a folder")).expect("folders");
+    fs::write(&kept, "").expect("a file");
+    for target in ["install", "uninstall", "dist"] {
+        let said = failure(make(target, &folder));
+        assert!(said.contains("DESTDIR is ") && said.contains("blank"), "{said}");
+        let mut quoted = make(target, destination.path());
+        quoted.arg("PREFIX=/it's");
+        assert!(failure(quoted).contains("PREFIX is "));
+    }
+    assert_eq!(files(destination.path()).len(), 1);
 }
 
 #[test]
@@ -222,14 +271,16 @@ fn a_tarball_has_checksums_and_says_what_it_needs() {
     // A small library will do for the large one.
     let version = env!("CARGO_PKG_VERSION");
     let series = version.rsplit_once('.').expect("three parts").0;
-    fs::write(path.join("small.c"), "#include <stdio.h>\nint small(void) { return puts(\"small\"); }\n")
-        .expect("a source");
+    let small = "#include \"metaxy.h\"\n#include <stdio.h>\nint small(void) { return puts(\"small\"); }\n\
+                 int32_t metaxy_abi_version(void) { return METAXY_ABI_VERSION; }\n";
+    fs::write(path.join("small.c"), small).expect("a source");
     let mut compile = Command::new("gcc");
     compile.current_dir(path).args(["-g", "-shared", "-fPIC", "small.c", "-o", "small.so"]);
+    compile.arg(format!("-I{ROOT}/include"));
     compile.arg(format!("-Wl,-soname,libmetaxy.so.{series}"));
     finish(compile, TOOLS);
     let mut dist = Command::new("make");
-    dist.current_dir(ROOT).args(["--no-print-directory", "dist"]);
+    dist.current_dir(ROOT).args(["--no-print-directory", "dist", "PROFILE=debug"]);
     dist.arg(format!("LIBRARY={}", path.join("small.so").display()));
     dist.arg(format!("DISTDIR={}", path.display()));
     dist.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("MAKELEVEL");
@@ -256,6 +307,30 @@ fn a_tarball_has_checksums_and_says_what_it_needs() {
     ] {
         assert!(printed.contains(&told), "{told}: {printed}");
     }
+    consumes(&path.join("unpacked").join(name), path);
+}
+
+/// Builds a program against what a tarball gave, by pkg-config and by CMake.
+fn consumes(unpacked: &Path, path: &Path) {
+    let project = path.join("consumer");
+    fs::create_dir(&project).expect("a folder");
+    let source =
+        "#include <metaxy.h>\nint main(void) { return metaxy_abi_version() != METAXY_ABI_VERSION; }\n";
+    fs::write(project.join("first.c"), source).expect("a source");
+    let mut compile = Command::new("gcc");
+    compile.current_dir(&project).args(["first.c", "-o", "first"]);
+    compile.args(pkg_config(unpacked, &["--cflags", "--libs"]));
+    compile.arg(format!("-Wl,-rpath,{}", unpacked.join("lib").display()));
+    finish(compile, TOOLS);
+    finish(Command::new(project.join("first")), TOOLS);
+    let lists = format!(
+        "cmake_minimum_required(VERSION 3.16)\nproject(consumer C)\n\
+         find_package(metaxy {} REQUIRED)\n\
+         add_executable(first first.c)\ntarget_link_libraries(first PRIVATE metaxy::metaxy)\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert!(cmake(&lists, &project, unpacked));
+    finish(Command::new(project.join("build/first")), TOOLS);
 }
 
 #[test]
