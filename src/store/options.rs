@@ -135,7 +135,7 @@ pub const KNOWN: &[Known] = &[
         kind: Kind::Integer,
         scope: "open",
         default: "1073741824",
-        description: "the most that resolving holds in memory at a time, in bytes, at least 16777216; what is more goes to \
+        description: "the most that resolving holds in memory at a time, in bytes, at least 33554432; what is more goes to \
                       the spill directory",
     },
     Known {

@@ -284,8 +284,9 @@ impl Filters {
 }
 
 /// The columns by which samples are compared, as [`Keying::new`] takes them: first those by which dependencies are joined,
-/// as in Metaxy. Where expected rows have all ids of the feature and none of them is a parent of many, these ids count:
-/// frames that are joined with what is known of their videos are compared frame by frame.
+/// as in Metaxy. Where the other ids of the feature are ids of a dependency of which each row makes one sample, they
+/// count as well: frames that are joined with what is known of their videos are compared frame by frame. A column that
+/// only has the name of an id says nothing, and members of a group are computed together.
 fn comparison_columns(
     plan: &Plan<'_>,
     expected: impl Fn(&str) -> Option<(String, DataType)>,
@@ -295,7 +296,14 @@ fn comparison_columns(
     let expands =
         plan.upstreams.iter().any(|upstream| matches!(upstream.dep.lineage, Lineage::Expansion { .. }));
     let refines = names.iter().all(|name| ids.iter().any(|id| id == name));
-    if !expands && refines && ids.iter().all(|id| expected(id).is_some()) {
+    let given = |id: &str| {
+        plan.upstreams.iter().any(|upstream| {
+            let one_to_one = matches!(upstream.dep.lineage, Lineage::Identity) && !upstream.dep.optional;
+            one_to_one && upstream.renamed_id_columns().contains(&id)
+        })
+    };
+    let complete = ids.iter().all(|id| names.contains(&id.as_str()) || (given(id) && expected(id).is_some()));
+    if !expands && refines && complete {
         names.extend(ids.iter().map(String::as_str).filter(|id| !names.contains(id)).collect::<Vec<_>>());
     }
     let columns = names.into_iter().map(|name| {

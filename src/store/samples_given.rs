@@ -35,14 +35,13 @@ impl GivenSamples {
         let given = named(&schema);
         let shown =
             || schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
-        for needed in feature.id_columns.iter().map(String::as_str).chain([system::PROVENANCE_BY_FIELD]) {
-            if given.column_with_name(needed).is_none() {
-                return Err(Error::new(
-                    Status::SchemaMismatch,
-                    format!("the samples of {} have no column {needed}; they have: {}", feature.key, shown()),
-                )
-                .with("column", needed));
-            }
+        let needed = system::PROVENANCE_BY_FIELD;
+        if given.column_with_name(needed).is_none() {
+            return Err(Error::new(
+                Status::SchemaMismatch,
+                format!("the samples of {} have no column {needed}; they have: {}", feature.key, shown()),
+            )
+            .with("column", needed));
         }
         for filter in &filters {
             filter.to_expr(&given).map_err(|error| {

@@ -194,6 +194,13 @@ impl Upstream {
             Lineage::Aggregation { .. } => {
                 let group = upstream.input_id_columns(plan.feature);
                 let group: Vec<String> = group.into_iter().map(|name| names.before(name)).collect();
+                if group.is_empty() {
+                    return Err(Error::invalid(format!(
+                        "{} is aggregated into {} by no column at all; name those that the rows of one sample share in `on`",
+                        spec.key, plan.feature.key
+                    ))
+                    .with("upstream", &spec.key));
+                }
                 if let Some(lost) = group.iter().find(|name| !present(name)) {
                     return Err(missing(&names.after(lost), "by which it is aggregated into"));
                 }

@@ -13,7 +13,7 @@ use roaring::RoaringTreemap;
 use super::compare::{check_types, input_arrays};
 use super::conform::conform;
 use super::system_columns as system;
-use super::upstream::{Content, Upstream, column, input_column, key_column, place_column, unfit};
+use super::upstream::{Content, Upstream, column, comparable, input_column, key_column, place_column, unfit};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Plan};
 use crate::versioning::{ByField, Expected, Memory, Side, Spooled, attach, join};
@@ -50,7 +50,12 @@ impl Workload {
             for upstream in upstreams.iter().filter(|upstream| all_optional || !upstream.optional) {
                 let own = upstream.payload()?.into_iter().find(|(_, field)| field.name() == key);
                 if let Some((source, own)) = own {
-                    field.get_or_insert(own);
+                    let data_type = own.data_type().clone();
+                    let field: &mut Field = field.get_or_insert(own);
+                    if *field.data_type() != data_type {
+                        // Any of them may give it.
+                        *field = field.clone().with_data_type(comparable(&data_type));
+                    }
                     sources.push(source);
                 }
             }

@@ -25,14 +25,14 @@ const MEMORY_OPTION: &str = "memory.bytes";
 const DIRECTORY_OPTION: &str = "spill.directory";
 
 /// The least that a call gets on with.
-pub const MINIMUM: usize = 16 << 20;
+pub const MINIMUM: usize = 32 << 20;
 
 /// The most rows of a batch that DataFusion takes and makes, and the least.
 const BATCH_ROWS: usize = 8192;
 const SMALL_BATCH_ROWS: usize = 512;
 
 /// What there should be for each row of a batch: some operators hold one, several times over, before they spill.
-const BATCH_ROW_BYTES: usize = 32 << 10;
+const BATCH_ROW_BYTES: usize = 64 << 10;
 
 /// What one of DataFusion's partitions should have for itself, or there is one only.
 const PARTITION_BYTES: usize = 64 << 20;
@@ -267,7 +267,7 @@ mod tests {
         let error = Memory::new(MINIMUM - 1, None).err().unwrap();
         assert_eq!(error.status(), Status::InvalidArgument);
         assert_eq!(error.detail("option"), Some("memory.bytes"));
-        assert!(error.message().contains("16777215 bytes") && error.message().contains("at least 16777216"));
+        assert!(error.message().contains("33554431 bytes") && error.message().contains("at least 33554432"));
         assert!(Memory::new(MINIMUM, None).is_ok());
     }
 

@@ -431,7 +431,13 @@ impl Model {
         let expands = list(&spec["deps"]).iter().any(|dep| kind(dep) == "1:N");
         let join = self.join_columns(feature);
         let refines = join.iter().all(|column| own.contains(column));
-        match !expands && refines && own.iter().all(|column| columns.contains(column)) {
+        let deps = list(&spec["deps"]);
+        let one_to_one = deps.iter().filter(|dep| kind(dep) == "1:1" && dep["optional"] != json!(true));
+        let given: BTreeSet<String> =
+            one_to_one.flat_map(|dep| renamed_ids(dep, &self.specs[text(&dep["feature"])])).collect();
+        let known =
+            |column: &String| join.contains(column) || (given.contains(column) && columns.contains(column));
+        match !expands && refines && own.iter().all(known) {
             true => own,
             false => join,
         }

@@ -389,7 +389,7 @@ fn rows_that_keep_their_versions_must_have_both() {
 fn more_rows_than_memory_go_through_files() {
     let (directory, spilled) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let spill = spilled.path().to_str().unwrap();
-    let store = open(directory.path(), &[("memory.bytes", "16777216"), ("spill.directory", spill)]);
+    let store = open(directory.path(), &[("memory.bytes", "33554432"), ("spill.directory", spill)]);
     define(&store, json!([{"key": "video", "id_columns": ["id"], "fields": ["x"]}, crop("1")]));
     let ids: Vec<String> = (0..50_000).map(|id| format!("{:08}", id * 7919 % 50_000)).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();

@@ -339,7 +339,7 @@ fn memory_and_its_files_are_looked_at_when_a_store_is_opened() {
     let try_with = |pairs: &[(&str, &str)]| failure(Store::open(path, &options(pairs), &Call::default()));
     let error = try_with(&[("memory.bytes", "1000000")]);
     assert_eq!((error.status(), error.detail("option")), (Status::InvalidArgument, Some("memory.bytes")));
-    assert!(error.message().contains("16777216"), "{error}");
+    assert!(error.message().contains("33554432"), "{error}");
     let error = try_with(&[("spill.directory", "/proc/self")]);
     assert_eq!(error.detail("option"), Some("spill.directory"), "{error}");
     let error = try_with(&[("spill.directory", "/nowhere/at/all")]);
@@ -360,4 +360,66 @@ fn a_call_that_is_cancelled_resolves_nothing() {
     assert_eq!(failure(resolved).status(), Status::Cancelled);
     store.close().unwrap();
     refused(&store, "crop", &IncrementRequest::default(), Status::InvalidState, &[]);
+}
+
+fn per_frame(store: &Store, feature: &str, frames: &[i64]) {
+    let videos = vec!["a"; frames.len()];
+    let versions: Vec<String> = frames.iter().map(|frame| format!("p{frame}")).collect();
+    let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+    let rows = batch(vec![
+        ("id", text(&videos)),
+        ("frame", Arc::new(Int64Array::from(frames.to_vec()))),
+        ("metaxy_provenance_by_field", by_field(&["x"], &versions)),
+    ]);
+    write(store, feature, &[rows], &[]).unwrap();
+}
+
+#[test]
+fn a_group_is_computed_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    let aggregated = json!({"feature": "frames", "lineage": {"relationship": {"type": "N:1", "on": ["id"]}}});
+    define(
+        &store,
+        json!([
+            {"key": "frames", "id_columns": ["id", "frame"], "fields": ["x"]},
+            {"key": "normalised", "id_columns": ["id", "frame"], "fields": ["x"], "deps": [aggregated]}
+        ]),
+    );
+    per_frame(&store, "frames", &[1, 2]);
+    let increment = resolve(&store, "normalised", &IncrementRequest::default()).unwrap();
+    write_part(&store, "normalised", &increment);
+    per_frame(&store, "frames", &[3]);
+    let increment = resolve(&store, "normalised", &IncrementRequest::default()).unwrap();
+    let todo: Vec<Value> =
+        [Part::New, Part::Stale].iter().flat_map(|of| rows(&part(&increment, *of))).collect();
+    assert_eq!(todo.len(), 3);
+    assert!(todo.iter().all(|row| row["metaxy_provenance"] == todo[0]["metaxy_provenance"]), "{todo:?}");
+    write_part(&store, "normalised", &increment);
+    assert_eq!(all(&store, "normalised"), [[""; 0]; 3]);
+}
+
+#[test]
+fn a_column_with_the_name_of_an_id_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    define(
+        &store,
+        json!([
+            {"key": "video", "id_columns": ["id"], "fields": ["x"]},
+            {"key": "scene", "id_columns": ["id", "frame"], "fields": ["x"], "deps": ["video"]}
+        ]),
+    );
+    // The number of scenes, and one result for each.
+    per_frame(&store, "video", &[3]);
+    let increment = resolve(&store, "scene", &IncrementRequest::default()).unwrap();
+    let found = &part(&increment, Part::New)[1];
+    let mut columns = found.columns().to_vec();
+    let frame = found.schema().index_of("frame").unwrap();
+    for number in 0..3 {
+        columns[frame] = Arc::new(Int64Array::from(vec![number]));
+        let child = RecordBatch::try_new(found.schema(), columns.clone()).unwrap();
+        write(&store, "scene", &[child], &[]).unwrap();
+    }
+    assert_eq!(all(&store, "scene"), [[""; 0]; 3]);
 }
