@@ -98,10 +98,12 @@ def main():
         lines += ["", "=" * 100, ", ".join(dict.fromkeys(name for name, _ in group)), "=" * 100, "", group[0][1]]
     output = Path(sys.argv[1])
     output.parent.mkdir(parents=True, exist_ok=True)
-    # All at once, for who copies it meanwhile.
-    part = output.with_suffix(f".{os.getpid()}")
-    part.write_text("\n".join(lines) + "\n")
-    part.replace(output)
+    text = "\n".join(lines) + "\n"
+    # install(1) gives up on a file that is replaced while it copies it, be it by the same text.
+    if not output.exists() or output.read_text() != text:
+        part = output.with_suffix(f".{os.getpid()}")
+        part.write_text(text)
+        part.replace(output)
     print(f"{output}: {len(packages)} crates, {len(owners)} texts, {os.path.getsize(output) // 1024} KiB")
 
 
