@@ -135,15 +135,16 @@ impl Increment {
         if selected.count() == 0 {
             return Ok(futures::stream::empty().boxed());
         }
+        let memory = &self.memory.another();
         match (&self.source, selected) {
             (Source::Workload(workload), Selected::All(_)) => {
-                workload.only(None, self.batch_rows, &self.memory).await
+                workload.only(None, self.batch_rows, memory).await
             }
             (Source::Workload(workload), Selected::Places(places)) => {
-                workload.only(Some(places.clone()), self.batch_rows, &self.memory).await
+                workload.only(Some(places.clone()), self.batch_rows, memory).await
             }
             (Source::Workload(workload), Selected::Combinations { rows, places }) => {
-                workload.combined(rows, places, self.batch_rows, &self.memory).await
+                workload.combined(rows, places, self.batch_rows, memory).await
             }
             (Source::Samples(samples), Selected::All(_)) => Ok(samples.stream()),
             (Source::Samples(samples), Selected::Places(numbers)) => {

@@ -210,9 +210,9 @@ impl Store {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// What resolving may hold in memory, all calls together.
-    pub(super) fn memory(&self) -> &Memory {
-        &self.0.memory
+    /// What a call may hold in memory.
+    pub(super) fn memory(&self) -> Memory {
+        self.0.memory.another()
     }
 
     pub(super) fn upkeep(&self) -> Option<Upkeep> {

@@ -26,7 +26,7 @@ use super::rebased::{Rebased, TargetVersion};
 use super::resolve::{IncrementRequest, check_stored, compared_columns};
 use super::serving::{PLACE, Serving};
 use super::upstream::{column, unfit};
-use super::workload::{Workload, size, spread};
+use super::workload::{Workload, spread};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Graph, Versions};
 use crate::versioning::{Memory, SampleHash, Side, join};
@@ -102,7 +102,7 @@ impl Store {
             more,
             serving,
         };
-        let memory = self.memory().clone();
+        let memory = self.memory();
         let rows = Box::pin(rebase.rows(&memory)).await?;
         Ok(RowStream::new(rebase.schema, rows, rebase.visits, self.runtime().clone()))
     }
@@ -188,9 +188,9 @@ struct Rebase {
 
 impl Rebase {
     async fn rows(&self, memory: &Memory) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        // The narrow side first: a hash join holds it.
-        let sides = vec![self.expected(memory).await?, self.stored()?];
-        let rows = join(memory, sides).await?;
+        let memory = memory.divided(2);
+        let sides = vec![self.expected(&memory).await?, self.stored()?];
+        let rows = join(&memory, sides).await?;
         let mut seen = RoaringTreemap::new();
         let once = rows.map(move |batch| first_of_each(&batch?, &mut seen)).boxed();
         let (rebased, workload) = (self.rebased.clone(), self.workload.clone());
@@ -223,13 +223,12 @@ impl Rebase {
             let first = (0..keys.len()).map(|row| Some(row == 0 || keys.get(row) != keys.get(row - 1)));
             filter_record_batch(&batch, &first.collect()).map_err(unfit)
         });
-        let most = self.workload.upstreams().iter().map(|upstream| upstream.rows()).max().unwrap_or(0);
         Ok(Side {
-            size: size(&schema, most),
             rows: rows.boxed(),
             schema,
             keys: EXPECTED_KEY.map(str::to_owned).to_vec(),
             optional: false,
+            sorted: false,
         })
     }
 
@@ -257,11 +256,11 @@ impl Rebase {
             RecordBatch::try_new(of_side.clone(), made).map_err(unfit)
         });
         Ok(Side {
-            size: size(&schema, self.serving.rows()),
             rows: rows.boxed(),
             schema,
             keys: STORED_KEY.map(str::to_owned).to_vec(),
             optional: false,
+            sorted: false,
         })
     }
 

@@ -93,7 +93,7 @@ impl Store {
                 predicates: own.predicates,
             }),
         });
-        let memory = self.memory().clone();
+        let memory = self.memory();
         let mut increment = Increment {
             feature: key.clone(),
             new: Selected::none(),
@@ -149,7 +149,7 @@ impl Store {
         }
         let sharded = plan.join_columns().len();
         let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
-        let memory = self.memory().clone();
+        let memory = self.memory();
         let mut comparison = Comparison::new(&memory, false);
         if let Some(stored) = &stored {
             add_stored(&mut comparison, stored, &keying, key, call).await?;

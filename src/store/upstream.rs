@@ -261,6 +261,11 @@ impl Upstream {
             .collect()
     }
 
+    /// Whether its rows are sorted and put together to groups.
+    pub fn aggregates(&self) -> bool {
+        self.aggregation.is_some()
+    }
+
     /// Whether several of its rows may have the same keys.
     pub fn repeats(&self) -> bool {
         self.repeats

@@ -146,16 +146,17 @@ impl Workload {
         if let [only] = self.upstreams.as_slice() {
             return only.stream(content, None, None, memory).await;
         }
+        let memory = &self.divided(memory);
         let mut sides = Vec::with_capacity(self.upstreams.len());
         for upstream in &self.upstreams {
             let schema = upstream.schema(content)?;
             let keys = (0..upstream.keys().count()).map(|position| key_column(upstream.number(), position));
             sides.push(Side {
-                size: size(&schema, upstream.rows()),
                 rows: upstream.stream(content, None, None, memory).await?,
                 schema,
                 keys: keys.collect(),
                 optional: upstream.optional,
+                sorted: false,
             });
         }
         join(memory, sides).await
@@ -183,20 +184,27 @@ impl Workload {
         batch_rows: Option<usize>,
         memory: &Memory,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let memory = &self.divided(memory);
         let mut sides = Vec::with_capacity(self.upstreams.len());
         for (position, (upstream, places)) in self.upstreams.iter().zip(places).enumerate() {
             let schema = upstream.schema(Content::Rows)?;
             let side = Side {
-                size: size(&schema, places.len()),
                 rows: upstream.stream(Content::Rows, Some(places.clone()), batch_rows, memory).await?,
                 schema,
                 keys: vec![place_column(upstream.number())],
                 optional: upstream.optional,
+                sorted: !upstream.aggregates(),
             };
             sides.push((origin_column(position), side));
         }
-        let rows = attach(memory, combinations.schema().clone(), combinations.stream(), sides).await?;
+        let (schema, rows, count) = (combinations.schema(), combinations.stream(), combinations.rows());
+        let rows = attach(memory, schema, rows, count, sides).await?;
         Ok(self.completed(rows))
+    }
+
+    /// What each of those that aggregate and the join may hold.
+    fn divided(&self, memory: &Memory) -> Memory {
+        memory.divided(1 + self.upstreams.iter().filter(|upstream| upstream.aggregates()).count())
     }
 
     fn completed(
@@ -253,12 +261,6 @@ fn first_given(batch: &RecordBatch, field: &Field, sources: &[String]) -> Result
     given.ok_or_else(|| {
         Error::new(Status::Internal, format!("the column {} comes from nowhere", field.name()))
     })
-}
-
-/// An estimate of what rows of these columns take, in bytes.
-pub fn size(schema: &Schema, rows: u64) -> u64 {
-    let width = |field: &Field| field.data_type().primitive_width().unwrap_or(48) as u64;
-    rows.saturating_mul(schema.fields().iter().map(|field| width(field)).sum())
 }
 
 fn check_keys(upstreams: &[Arc<Upstream>]) -> Result<()> {

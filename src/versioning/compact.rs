@@ -19,6 +19,11 @@ pub fn compact(batch: RecordBatch) -> std::result::Result<RecordBatch, ArrowErro
     if columns.is_empty() { Ok(batch) } else { RecordBatch::try_new(batch.schema(), columns) }
 }
 
+/// The bytes that the values of a batch take by themselves.
+pub fn shown(batch: &RecordBatch) -> std::result::Result<usize, ArrowError> {
+    batch.columns().iter().map(|column| size(column)).sum()
+}
+
 /// The bytes that the values of an array take by themselves.
 fn size(array: &dyn Array) -> std::result::Result<usize, ArrowError> {
     let inner = match array.data_type() {

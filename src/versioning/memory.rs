@@ -1,22 +1,21 @@
 //! Memory that a call may hold, and the directory for what is more.
 
 use std::error::Error as Cause;
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::io::ErrorKind;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
-    FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+    GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation,
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionConfig;
 
 use crate::error::{Error, Result, Status};
 use crate::redact::presentable;
@@ -27,29 +26,30 @@ const DIRECTORY_OPTION: &str = "spill.directory";
 /// The least that a call gets on with.
 pub const MINIMUM: usize = 32 << 20;
 
-/// The most rows of a batch that DataFusion takes and makes, and the least.
+/// The most rows of a batch that DataFusion makes.
 const BATCH_ROWS: usize = 8192;
-const SMALL_BATCH_ROWS: usize = 512;
 
-/// What there should be for each row of a batch: some operators hold one, several times over, before they spill.
-const BATCH_ROW_BYTES: usize = 64 << 10;
+/// Of the memory of an operator, what a batch that it makes may take, should its rows be as long as those that came first,
+/// and what a batch that it takes may, however long they are. Merging sorted files needs several of each.
+const BATCH_SHARE: usize = 32;
+const PIECE_SHARE: usize = 16;
 
-/// What one of DataFusion's partitions should have for itself, or there is one only.
-const PARTITION_BYTES: usize = 64 << 20;
-
-/// What a call may hold in memory, and where it puts what is more. Clones share both.
+/// What a call, or a stream that is read, may hold in memory, and where it puts what is more. Clones share both.
 ///
-/// Half may be reserved for what is [kept](Memory::reserve), which can go to a file at any time. The rest,
-/// and what is not kept of the half, is divided fairly among DataFusion's operators: one that gets nothing
-/// fails, so that first come, first served would not do.
+/// Half may be reserved for what is [kept](Memory::reserve), which can go to a file at any time. The rest is
+/// divided among DataFusion's [operators](Memory::operator) beforehand: one that finds nothing left fails.
 #[derive(Clone)]
-pub struct Memory(Arc<Inner>);
-
-struct Inner {
-    runtime: Arc<RuntimeEnv>,
+pub struct Memory {
     kept: Arc<dyn MemoryPool>,
+    /// Of one operator, or of all that it is still to be divided among.
+    working: usize,
+    limits: Arc<Limits>,
+}
+
+struct Limits {
     bytes: usize,
     directory: Option<PathBuf>,
+    runtime: RuntimeEnv,
 }
 
 impl Memory {
@@ -76,47 +76,53 @@ impl Memory {
         };
         // The disk has its own limit.
         let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(u64::MAX);
-        let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(bytes));
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(pool.clone())
-            .with_disk_manager_builder(disk)
-            .build_arc()
-            .map_err(|cause| failed(&cause))?;
-        let kept = Arc::new(Share { pool, most: bytes / 2, used: AtomicUsize::new(0) });
-        Ok(Memory(Arc::new(Inner { runtime, kept, bytes, directory: spill_directory.map(Path::to_owned) })))
+        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build();
+        let directory = spill_directory.map(Path::to_owned);
+        let limits = Limits { bytes, directory, runtime: runtime.map_err(|cause| failed(&cause))? };
+        Ok(Memory::within(Arc::new(limits)))
     }
 
-    /// How much there is of it.
-    pub fn bytes(&self) -> usize {
-        self.0.bytes
+    fn within(limits: Arc<Limits>) -> Memory {
+        let kept = limits.bytes / 2;
+        let working = limits.bytes - kept;
+        Memory { kept: Arc::new(GreedyMemoryPool::new(kept)), working, limits }
     }
 
-    /// A session of DataFusion within this memory.
-    pub fn session(&self) -> SessionContext {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let partitions = (self.0.bytes / PARTITION_BYTES).clamp(1, cores);
-        let mut config =
-            SessionConfig::new().with_batch_size(self.batch_rows()).with_target_partitions(partitions);
-        // Each sort sets this apart from the start, and joins of several features have many.
-        let merging = config.options().execution.sort_spill_reservation_bytes;
-        config = config.with_sort_spill_reservation_bytes(merging.min(self.0.bytes / partitions / 32));
-        SessionContext::new_with_config_rt(config, self.0.runtime.clone())
+    /// As much once more, for another call or stream: those that share memory may each wait for what the other has.
+    pub fn another(&self) -> Memory {
+        Memory::within(self.limits.clone())
     }
 
-    /// The most rows that a batch should have.
-    pub(super) fn batch_rows(&self) -> usize {
-        (self.0.bytes / BATCH_ROW_BYTES).clamp(SMALL_BATCH_ROWS, BATCH_ROWS)
+    /// For each of so many, with a share of what operators have.
+    pub fn divided(&self, among: usize) -> Memory {
+        Memory { working: self.working / among.max(1), ..self.clone() }
+    }
+
+    /// What DataFusion runs an operator with, which makes rows of about so many bytes.
+    pub(super) fn operator(&self, row_bytes: usize) -> Arc<TaskContext> {
+        let rows = (self.working / BATCH_SHARE / row_bytes.max(1)).clamp(1, BATCH_ROWS);
+        let config = SessionConfig::new()
+            .with_batch_size(rows)
+            .with_target_partitions(1)
+            .with_sort_spill_reservation_bytes(self.working / 4);
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(self.working));
+        let runtime = RuntimeEnv { memory_pool: pool, ..self.limits.runtime.clone() };
+        Arc::new(TaskContext::default().with_session_config(config).with_runtime(Arc::new(runtime)))
+    }
+
+    /// The most bytes of a batch that an operator takes.
+    pub(super) fn piece_bytes(&self) -> usize {
+        self.working / PIECE_SHARE
     }
 
     /// Memory, none as yet, for what can be put into a [file](Memory::file) should there be no more of it.
     pub fn reserve(&self, name: &str) -> MemoryReservation {
-        // Not of the kind that DataFusion has to share memory with fairly.
-        MemoryConsumer::new(name).register(&self.0.kept)
+        MemoryConsumer::new(name).register(&self.kept)
     }
 
     /// A file without a name, which is gone when it is closed, also by the death of the process.
     pub(super) fn file(&self) -> Result<File> {
-        match &self.0.directory {
+        match &self.limits.directory {
             Some(directory) => tempfile::tempfile_in(directory),
             None => tempfile::tempfile(),
         }
@@ -125,9 +131,24 @@ impl Memory {
 
     /// The error of a file in the spill directory.
     pub(super) fn broken(&self, cause: &io::Error) -> Error {
-        let directory = self.0.directory.clone().unwrap_or_else(std::env::temp_dir);
+        let directory = self.limits.directory.clone().unwrap_or_else(std::env::temp_dir);
         of_directory(&format!("the spill directory {}", directory.display()), cause)
             .with("path", directory.display())
+    }
+
+    /// What a failure of DataFusion means. An [`Error`] that it carries comes out as it was.
+    pub(super) fn failed(&self, cause: &DataFusionError) -> Error {
+        match cause.find_root() {
+            DataFusionError::ResourcesExhausted(_) => Error::invalid(format!(
+                "its rows are too long for what is left to an operation of {MEMORY_OPTION}, which is {}: give it at least {}, or \
+                 leave long columns out by the select of the dependency",
+                self.limits.bytes,
+                self.limits.bytes.saturating_mul(2)
+            ))
+            .with("option", MEMORY_OPTION)
+            .caused_by(cause),
+            _ => failed(cause),
+        }
     }
 }
 
@@ -169,91 +190,23 @@ fn is_full(cause: &io::Error) -> bool {
     matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// What a failure of DataFusion means. An [`Error`] that it carries comes out as it was.
-pub fn failed(cause: &DataFusionError) -> Error {
+fn failed(cause: &DataFusionError) -> Error {
     if let Some(own) = chain(cause).find_map(|error| error.downcast_ref::<Error>()) {
         return own.clone();
     }
     if let Some(cause) = chain(cause).find_map(|error| error.downcast_ref::<io::Error>()) {
         return of_directory("the spill directory", cause);
     }
-    match cause.find_root() {
-        DataFusionError::ResourcesExhausted(_) => Error::invalid(format!(
-            "the memory that this call may hold is too small for it, though it spills what it can: raise {MEMORY_OPTION}"
-        ))
-        .with("option", MEMORY_OPTION),
-        root => Error::new(
-            Status::Internal,
-            format!("computing failed: {}", presentable(&root.strip_backtrace())),
-        ),
-    }
-    .caused_by(cause)
+    let root = cause.find_root().strip_backtrace();
+    Error::new(Status::Internal, format!("computing failed: {}", presentable(&root))).caused_by(cause)
 }
 
 fn chain(first: &DataFusionError) -> impl Iterator<Item = &(dyn Cause + 'static)> {
     successors(Some(first as &(dyn Cause + 'static)), |error| (*error).source())
 }
 
-/// A share of a pool, for those who come first.
-#[derive(Debug)]
-struct Share {
-    pool: Arc<dyn MemoryPool>,
-    most: usize,
-    used: AtomicUsize,
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(used: {}, at most: {})", self.name(), self.reserved(), self.most)
-    }
-}
-
-impl MemoryPool for Share {
-    fn name(&self) -> &str {
-        "share"
-    }
-
-    fn register(&self, consumer: &MemoryConsumer) {
-        self.pool.register(consumer);
-    }
-
-    fn unregister(&self, consumer: &MemoryConsumer) {
-        self.pool.unregister(consumer);
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.pool.grow(reservation, additional);
-        self.used.fetch_add(additional, Ordering::Relaxed);
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.used.fetch_sub(shrink, Ordering::Relaxed);
-        self.pool.shrink(reservation, shrink);
-    }
-
-    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> datafusion::error::Result<()> {
-        let within = |used: usize| used.checked_add(additional).filter(|used| *used <= self.most);
-        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
-            return Err(DataFusionError::ResourcesExhausted(format!("no more than {self}")));
-        }
-        self.pool.try_grow(reservation, additional).inspect_err(|_| {
-            self.used.fetch_sub(additional, Ordering::Relaxed);
-        })
-    }
-
-    fn reserved(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.most)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, RecordBatch};
-    use arrow::datatypes::Int64Type;
     use arrow::error::ArrowError;
 
     use super::*;
@@ -318,49 +271,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_leaves_half_of_the_memory_to_others() {
+    fn what_is_kept_leaves_half_of_the_memory_to_operators() {
         let memory = Memory::new(MINIMUM, None).unwrap();
-        let (one, other) = (memory.reserve("one"), memory.reserve("other"));
+        let (one, other) = (memory.reserve("one"), memory.divided(7).reserve("other"));
         one.try_grow(MINIMUM / 4).unwrap();
         other.try_grow(MINIMUM / 4).unwrap();
         assert!(one.try_grow(1).is_err());
         drop(other);
         one.try_grow(MINIMUM / 4).unwrap();
-        let theirs = MemoryConsumer::new("theirs").register(&memory.0.runtime.memory_pool);
-        theirs.try_grow(MINIMUM / 2).unwrap();
-        assert!(theirs.try_grow(1).is_err());
-        one.free();
-        theirs.try_grow(MINIMUM / 2).unwrap();
-        assert!(one.try_grow(1).is_err());
-        drop(theirs);
-        one.try_grow(MINIMUM / 2).unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_least_memory_sorts_and_joins_what_is_larger_while_half_of_it_is_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let memory = Memory::new(MINIMUM, Some(directory.path())).unwrap();
-        let kept = memory.reserve("kept");
-        kept.try_grow(MINIMUM / 2).unwrap();
-        let session = memory.session();
-        let settings = session.sql("set datafusion.optimizer.prefer_hash_join = false").await.unwrap();
-        settings.collect().await.unwrap();
-        let query = "select count(*) from \
-            (select value as a, repeat('x', 40) as text from generate_series(1, 300000) order by value desc) \
-            join (select value + 150000 as b, repeat('y', 40) as other from generate_series(1, 300000)) on a = b";
-        let batches: Vec<RecordBatch> = session.sql(query).await.unwrap().collect().await.unwrap();
-        assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 150_000);
-    }
-
-    #[tokio::test]
-    async fn what_does_not_fit_says_which_option_to_raise() {
-        let memory = Memory::limited(1 << 12, None).unwrap();
-        let query = "select value from generate_series(1, 100000) order by value desc";
-        let cause = memory.session().sql(query).await.unwrap().collect().await.unwrap_err();
-        let error = failed(&cause);
-        assert_eq!(error.status(), Status::InvalidArgument, "{cause}");
-        assert!(error.message().contains("raise memory.bytes"));
-        assert!(!error.causes().is_empty());
+        let working = |memory: &Memory| {
+            let reservation = MemoryConsumer::new("theirs").register(memory.operator(1).memory_pool());
+            reservation.try_grow(memory.working).unwrap();
+            assert!(reservation.try_grow(1).is_err());
+            memory.working
+        };
+        assert_eq!(working(&memory), MINIMUM / 2);
+        assert_eq!(working(&memory.divided(4)), MINIMUM / 8);
+        // Another call does not have to wait for this one.
+        memory.another().reserve("another").try_grow(MINIMUM / 2).unwrap();
     }
 
     #[test]
