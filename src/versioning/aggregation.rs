@@ -16,13 +16,15 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
+use super::compact::shown;
 use super::hash::{Hashes, SampleHash};
 use super::provenance::{internal, join};
 use crate::error::{Error, Result};
 use crate::feature::FeatureKey;
 
-/// The rows of a batch, however many groups they belong to.
+/// The rows of a batch, however many groups they belong to, and what they may take if they are as long as the first ones.
 const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: usize = 8 << 20;
 
 /// What a group may take in any case, even while a sort has borrowed all the memory there is.
 const GRANTED_BYTES: usize = 1 << 20;
@@ -122,7 +124,15 @@ impl Aggregation {
                 }
                 None => return Ok(None),
             };
-            let batches = self.batches.get_or_insert_with(|| BatchCoalescer::new(rows.schema(), BATCH_ROWS));
+            let batches = match &mut self.batches {
+                Some(batches) => batches,
+                none => {
+                    let row_bytes =
+                        shown(&rows).map_err(|error| broken(&error))? / rows.num_rows().max(1) + 1;
+                    let most = (BATCH_BYTES / row_bytes).clamp(1, BATCH_ROWS);
+                    none.insert(BatchCoalescer::new(rows.schema(), most))
+                }
+            };
             batches.push_batch(rows).map_err(|error| broken(&error))?;
         }
     }

@@ -146,7 +146,7 @@ impl Measured {
             return Ok(self);
         }
         let Some(order) = self.ordering()? else { return Ok(self) };
-        let task = memory.operator(self.row_bytes);
+        let task = memory.operator(self.row_bytes)?;
         let sort = SortExec::new(order, source(memory, &self.schema, self.rows)?);
         let mut own = RecordBatchReceiverStream::builder(self.schema.clone(), 1);
         let into = own.tx();
@@ -175,7 +175,8 @@ impl Measured {
         }
         self.keys = names.to_vec();
         Ok(self.map(Arc::new(Schema::new(fields)), move |columns| {
-            let keys: Vec<ArrayRef> = places.iter().filter_map(|place| columns.get(*place).cloned()).collect();
+            let keys: Vec<ArrayRef> =
+                places.iter().filter_map(|place| columns.get(*place).cloned()).collect();
             Ok(columns.into_iter().chain(keys).collect())
         }))
     }
@@ -248,7 +249,7 @@ fn merged(memory: &Memory, left: Measured, right: Measured, kind: JoinType) -> R
     let on = on.map(|(one, other)| Ok((left.column(one)?, right.column(other)?)));
     let on = on.collect::<Result<Vec<_>>>()?;
     let row_bytes = left.row_bytes + right.row_bytes;
-    let task = memory.operator(row_bytes);
+    let task = memory.operator(row_bytes)?;
     let join = SortMergeJoinExec::try_new(
         source(memory, &left.schema, left.rows)?,
         source(memory, &right.schema, right.rows)?,
@@ -293,10 +294,7 @@ fn counted(
     counting.boxed()
 }
 
-fn presented(
-    memory: &Memory,
-    rows: SendableRecordBatchStream,
-) -> BoxStream<'static, Result<RecordBatch>> {
+fn presented(memory: &Memory, rows: SendableRecordBatchStream) -> BoxStream<'static, Result<RecordBatch>> {
     let memory = memory.clone();
     rows.map_err(move |error| memory.failed(&error)).boxed()
 }
@@ -327,9 +325,9 @@ fn in_pieces(
         let rows = batch.num_rows();
         let row_bytes = shown(&batch).map_err(uncopied)? / rows.max(1) + 1;
         let most = (bytes / row_bytes).clamp(1, PIECE_ROWS);
-        let pieces = (0..rows).step_by(most).map(move |start| {
-            compact(batch.slice(start, most.min(rows - start))).map_err(uncopied)
-        });
+        let pieces = (0..rows)
+            .step_by(most)
+            .map(move |start| compact(batch.slice(start, most.min(rows - start))).map_err(uncopied));
         Ok(futures::stream::iter(pieces))
     });
     pieces.try_flatten().boxed()
@@ -498,9 +496,69 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rows_get_what_they_point_to() {
+        let memory = Memory::limited(1 << 16, None).unwrap();
+        let count = 200_u64;
+        let points: Vec<(Option<u64>, u64)> =
+            (0..count).map(|row| ((row % 5 != 0).then_some(row * 31 % 40), row * 17 % 30)).collect();
+        let one: ArrayRef = Arc::new(points.iter().map(|row| row.0).collect::<UInt64Array>());
+        let other: ArrayRef = Arc::new(points.iter().map(|row| Some(row.1)).collect::<UInt64Array>());
+        let rows =
+            RecordBatch::try_from_iter_with_nullable([("to0", one, true), ("to1", other, true)]).unwrap();
+        let schema = rows.schema();
+        let on = |sorted: bool| {
+            [(true, 40), (false, 30)].into_iter().enumerate().map(move |(number, (optional, rows))| {
+                let rows: Vec<Row> = match sorted {
+                    true => (0..rows).map(|row| (Some(0), row)).collect(),
+                    false => {
+                        scattered(rows).into_iter().map(|(row, _)| (Some(0), row.unwrap() as u64)).collect()
+                    }
+                };
+                let keys = vec![format!("u{number}_own")];
+                let side = Side { keys, sorted, ..side(number, &rows, 7, "t", optional) };
+                (format!("to{number}"), side)
+            })
+        };
+        let attached = async |sorted: bool, count: u64| {
+            let rows = futures::stream::iter([Ok(rows.clone())]).boxed();
+            let joined = attach(&memory, schema.clone(), rows, count, on(sorted).collect()).await;
+            joined.unwrap().try_collect::<Vec<RecordBatch>>().await
+        };
+        for sorted in [false, true] {
+            let mut found = Vec::new();
+            for batch in attached(sorted, count).await.unwrap() {
+                let column =
+                    |name: &str| batch.column_by_name(name).unwrap().as_primitive::<UInt64Type>().clone();
+                let (to0, to1, own0, own1) =
+                    (column("to0"), column("to1"), column("u0_own"), column("u1_own"));
+                assert_eq!((&to0, &to1), (&own0, &own1));
+                found.extend(to0.iter().zip(to1.values().iter().copied()));
+            }
+            found.sort();
+            let mut all = points.clone();
+            all.sort();
+            assert_eq!(found, all);
+        }
+        let error = attached(false, count + 1).await.unwrap_err();
+        assert!(error.message().contains("200 rows were found of 201"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_too_long_says_which_option_to_raise() {
+        let memory = Memory::limited(1 << 16, None).unwrap();
+        let text = "x".repeat(1 << 16);
+        let Side { schema, rows, keys, .. } = side(0, &scattered(10), 3, &text, false);
+        let error =
+            sorted(&memory, schema, rows, &keys).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(error.status(), Status::InvalidArgument);
+        assert_eq!(error.detail("option"), Some("memory.bytes"));
+        assert!(error.message().contains("is 65536: give it at least 131072"), "{error}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_least_memory_joins_what_is_many_times_larger() {
-        // Of each side 30 and 100 MB, in a share of 1.3 MB for each operator.
-        for (count, length) in [(100_000, 300), (1_000, 100_000)] {
+        // Of each side 9 and 30 MB, in a share of 1.3 MB for each operator.
+        for (count, length) in [(30_000, 300), (300, 100_000)] {
             let (rows, text) = (scattered(count), "x".repeat(length));
             for optional in [[false; 4], [false, false, true, true], [true; 4]] {
                 let memory = Memory::new(MINIMUM, None).unwrap();

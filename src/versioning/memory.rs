@@ -6,17 +6,16 @@ use std::io;
 use std::io::ErrorKind;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{
-    GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation,
-};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionConfig;
 
+use super::room::Room;
 use crate::error::{Error, Result, Status};
 use crate::redact::presentable;
 
@@ -49,7 +48,16 @@ pub struct Memory {
 struct Limits {
     bytes: usize,
     directory: Option<PathBuf>,
+    /// Made for the first operator.
+    disk: Mutex<Option<Disk>>,
+}
+
+/// Where operators have files.
+#[derive(Clone)]
+struct Disk {
     runtime: RuntimeEnv,
+    /// Nothing where the system's directory cannot be written to: then who needs files fails.
+    _room: Option<Arc<Room>>,
 }
 
 impl Memory {
@@ -66,20 +74,9 @@ impl Memory {
 
     /// As [`Memory::new`], however small.
     pub(super) fn limited(bytes: usize, spill_directory: Option<&Path>) -> Result<Memory> {
-        let mode = match spill_directory {
-            Some(directory) => {
-                check(directory)?;
-                DiskManagerMode::Directories(vec![directory.to_owned()])
-            }
-            // Made when the first file is.
-            None => DiskManagerMode::OsTmpDirectory,
-        };
-        // The disk has its own limit.
-        let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(u64::MAX);
-        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build();
+        spill_directory.map(check).transpose()?;
         let directory = spill_directory.map(Path::to_owned);
-        let limits = Limits { bytes, directory, runtime: runtime.map_err(|cause| failed(&cause))? };
-        Ok(Memory::within(Arc::new(limits)))
+        Ok(Memory::within(Arc::new(Limits { bytes, directory, disk: Mutex::default() })))
     }
 
     fn within(limits: Arc<Limits>) -> Memory {
@@ -99,15 +96,35 @@ impl Memory {
     }
 
     /// What DataFusion runs an operator with, which makes rows of about so many bytes.
-    pub(super) fn operator(&self, row_bytes: usize) -> Arc<TaskContext> {
+    pub(super) fn operator(&self, row_bytes: usize) -> Result<Arc<TaskContext>> {
         let rows = (self.working / BATCH_SHARE / row_bytes.max(1)).clamp(1, BATCH_ROWS);
         let config = SessionConfig::new()
             .with_batch_size(rows)
             .with_target_partitions(1)
             .with_sort_spill_reservation_bytes(self.working / 4);
         let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(self.working));
-        let runtime = RuntimeEnv { memory_pool: pool, ..self.limits.runtime.clone() };
-        Arc::new(TaskContext::default().with_session_config(config).with_runtime(Arc::new(runtime)))
+        let runtime = RuntimeEnv { memory_pool: pool, ..self.disk()?.runtime };
+        Ok(Arc::new(TaskContext::default().with_session_config(config).with_runtime(Arc::new(runtime))))
+    }
+
+    fn disk(&self) -> Result<Disk> {
+        let mut made = self.limits.disk.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(disk) = &*made {
+            return Ok(disk.clone());
+        }
+        let room = match &self.limits.directory {
+            Some(directory) => Some(Room::below(directory).map_err(|cause| self.broken(&cause))?),
+            None => Room::below(&std::env::temp_dir()).ok(),
+        };
+        let mode = match &room {
+            Some(room) => DiskManagerMode::Directories(vec![room.path().to_owned()]),
+            None => DiskManagerMode::OsTmpDirectory,
+        };
+        // The disk has its own limit.
+        let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(u64::MAX);
+        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build();
+        let runtime = runtime.map_err(|cause| self.failed(&cause))?;
+        Ok(made.insert(Disk { runtime, _room: room.map(Arc::new) }).clone())
     }
 
     /// The most bytes of a batch that an operator takes.
@@ -280,7 +297,8 @@ mod tests {
         drop(other);
         one.try_grow(MINIMUM / 4).unwrap();
         let working = |memory: &Memory| {
-            let reservation = MemoryConsumer::new("theirs").register(memory.operator(1).memory_pool());
+            let reservation =
+                MemoryConsumer::new("theirs").register(memory.operator(1).unwrap().memory_pool());
             reservation.try_grow(memory.working).unwrap();
             assert!(reservation.try_grow(1).is_err());
             memory.working

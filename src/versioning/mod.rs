@@ -11,6 +11,7 @@ mod hash;
 mod join;
 mod memory;
 mod provenance;
+mod room;
 mod shard;
 mod spool;
 

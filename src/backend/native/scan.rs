@@ -26,6 +26,9 @@ const TAKES: usize = 4;
 /// What a scan may hold in buffers of its own.
 const BUFFER_BYTES: u64 = 64 << 20;
 
+/// What a batch may take, about: of rows that are long there are few.
+const BATCH_BYTES: u64 = 8 << 20;
+
 /// A set of rows of one table version, by their place in its files.
 #[derive(Clone, Debug, Default)]
 struct RowAddresses(RowAddrTreeMap);
@@ -78,7 +81,8 @@ impl Scan {
             Err(cause) => return futures::stream::iter([Err(table.failed("read", cause))]).boxed(),
         };
         // Each take runs on one core, so that there are some even for a few rows.
-        let chunk_rows = batch_rows.min(addresses.len().div_ceil(TAKES)).max(1);
+        let within_bytes = usize::try_from(BATCH_BYTES / table.row_bytes()).unwrap_or(batch_rows);
+        let chunk_rows = batch_rows.min(addresses.len().div_ceil(TAKES)).min(within_bytes).max(1);
         let chunks: Vec<Vec<u64>> = addresses.chunks(chunk_rows).map(<[u64]>::to_vec).collect();
         let taken = futures::stream::iter(chunks).map(move |chunk| {
             let (table, projection, damaged) = (table.clone(), projection.clone(), table.damaged());
@@ -115,6 +119,7 @@ impl Scan {
             scanner.materialization_style(MaterializationStyle::AllEarly);
         }
         scanner.batch_size(query.batch_rows);
+        scanner.batch_size_bytes(BATCH_BYTES);
         scanner.io_buffer_size(BUFFER_BYTES);
         scanner.scan_in_order(true);
         if let Some(limit) = query.limit {

@@ -105,6 +105,21 @@ impl Table {
         counted.map_err(|_| self.damaged())?.map_err(|cause| self.failed("count the rows of", cause))
     }
 
+    /// What a row takes in the files, about; at least 1.
+    pub(super) fn row_bytes(&self) -> u64 {
+        let (mut bytes, mut rows) = (0, 0);
+        for fragment in self.dataset.manifest.fragments.iter() {
+            bytes += fragment
+                .files
+                .iter()
+                .filter_map(|file| file.file_size_bytes.get())
+                .map(u64::from)
+                .sum::<u64>();
+            rows += fragment.physical_rows.unwrap_or_default() as u64;
+        }
+        (bytes / rows.max(1)).max(1)
+    }
+
     /// The error for a panic of Lance, which means that the files make no sense to it.
     pub(super) fn damaged(&self) -> Error {
         if self.is_dropped() {
