@@ -543,6 +543,32 @@ mod tests {
         assert!(error.message().contains("200 rows were found of 201"), "{error}");
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_least_memory_sorts_by_keys_that_are_all_there_is() {
+        let memory = Memory::new(MINIMUM, None).unwrap().divided(12);
+        // Each with a length of its own, up to 300.
+        let text = |row: u64| format!("{:0>1$}", row * 7919 % 40_009, (row * 31 % 300) as usize);
+        let texts: ArrayRef = Arc::new((0..40_000).map(|row| Some(text(row))).collect::<LargeStringArray>());
+        let numbers: ArrayRef = Arc::new((0..40_000).map(|row| Some(row % 100)).collect::<UInt64Array>());
+        let rows = RecordBatch::try_from_iter([("text", texts), ("number", numbers)]).unwrap();
+        for by in [vec!["text"], vec!["number", "text"], vec!["text", "number"]] {
+            let keys: Vec<String> = by.into_iter().map(str::to_owned).collect();
+            let batches = (0..10).map(|batch| Ok(rows.slice(batch * 4000, 4000))).collect::<Vec<_>>();
+            let stream = futures::stream::iter(batches).boxed();
+            let sorted = sorted(&memory, rows.schema(), stream, &keys).await.unwrap();
+            let batches: Vec<RecordBatch> = sorted.try_collect().await.unwrap();
+            let all = arrow::compute::concat_batches(&rows.schema(), &batches).unwrap();
+            let columns = keys.iter().map(|key| arrow::compute::SortColumn {
+                values: all.column_by_name(key).unwrap().clone(),
+                options: Some(ASCENDING),
+            });
+            let order = arrow::compute::lexsort_to_indices(&columns.collect::<Vec<_>>(), None).unwrap();
+            let resorted = arrow::compute::take_record_batch(&all, &order).unwrap();
+            assert_eq!(resorted.column_by_name(&keys[0]), all.column_by_name(&keys[0]));
+            assert_eq!(all.num_rows(), 40_000);
+        }
+    }
+
     #[tokio::test]
     async fn a_row_that_is_too_long_says_which_option_to_raise() {
         let memory = Memory::limited(1 << 16, None).unwrap();

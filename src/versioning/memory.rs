@@ -98,10 +98,13 @@ impl Memory {
     /// What DataFusion runs an operator with, which makes rows of about so many bytes.
     pub(super) fn operator(&self, row_bytes: usize) -> Result<Arc<TaskContext>> {
         let rows = (self.working / BATCH_SHARE / row_bytes.max(1)).clamp(1, BATCH_ROWS);
+        // Before a sort has to merge what it holds, so much is set free: texts may take twice the room when they are sorted, and
+        // keys that are compared are counted once more.
+        let merging = self.working / 2;
         let config = SessionConfig::new()
             .with_batch_size(rows)
             .with_target_partitions(1)
-            .with_sort_spill_reservation_bytes(self.working / 4);
+            .with_sort_spill_reservation_bytes(merging);
         let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(self.working));
         let runtime = RuntimeEnv { memory_pool: pool, ..self.disk()?.runtime };
         Ok(Arc::new(TaskContext::default().with_session_config(config).with_runtime(Arc::new(runtime))))
