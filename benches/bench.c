@@ -5,6 +5,9 @@
  *
  *   write           the rows of benches/bench_metaxy.py into an empty directory
  *   write_stream    the same rows, made while they are written: the input takes no memory
+ *   write_captions  as write_stream, a row of another feature for each of these
+ *   write_frames    as write_stream, rows of a third feature, ten to a group, the groups interleaved
+ *   write_change    1 % of the rows again, with other versions
  *   append1k        1000 more rows
  *   read            every current row and column
  *   history_read    the same, of a table whose rows were partly written twice
@@ -17,12 +20,17 @@
  *   resolve_noop    the same, with nothing to do
  *   resolve_stale   the same, with 1 % that has changed
  *   resolve_write   resolve_new, and the rows written
+ *   resolve_mixed   as resolve_stale, some being new or orphaned
+ *   resolve_joined  what is to be done for a feature of two parents, joined by the id, that has no rows
+ *   resolve_joined_noop  the same, with nothing to do
+ *   resolve_grouped what is to be done for a feature that aggregates the groups, and has no rows
  *
  * DIRECTORY may be a URI. What it takes to reach it is in METAXY_BENCH_OPTIONS: lines of the form NAME=VALUE.
  *
  * Prints {"op","rows","seconds","result_rows","rss_before_mb","rss_peak_mb"}. `seconds` is from
  * opening the store to having closed it, with every batch pulled. With `check` (never timed) a read
- * also prints sums that the other programs print too, so that equal speed means equal rows.
+ * also prints sums that the other programs print too, so that equal speed means equal rows. Resolving prints the rows
+ * of each part, new, stale and orphaned, as "parts", and the sums of each.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -36,21 +44,26 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { BATCH_ROWS = 65536, COLUMNS = 5 };
+enum { BATCH_ROWS = 65536, MEMBERS = 2, PARTS = 3, GROUP = 10 };
 
-static const char feature[] =
-    "{\"feature_spec\": {\"key\": \"r/a\", \"id_columns\": [\"id\"],"
-    "                    \"fields\": [{\"key\": \"audio\", \"code_version\": \"1\"},"
-    "                                 {\"key\": \"frames\", \"code_version\": \"1\"}]},"
-    " \"project\": \"bench\"}";
+#define FIELD(key) "{\"key\": \"" key "\", \"code_version\": \"1\"}"
+#define FIELD_OF(key, deps) "{\"key\": \"" key "\", \"code_version\": \"1\", \"deps\": [" deps "]}"
+#define FROM(feature, field) "{\"feature\": \"" feature "\", \"fields\": [\"" field "\"]}"
+#define FEATURE(key, id, more) \
+    "{\"project\": \"bench\", \"feature_spec\": {\"key\": \"" key "\", \"id_columns\": [\"" id "\"], " more "}}"
 
-/* What the operations that resolve compute: a field of the same name, and one of what another is made of. */
-static const char derived[] =
-    "{\"feature_spec\": {\"key\": \"r/b\", \"id_columns\": [\"id\"], \"deps\": [\"r/a\"],"
-    "                    \"fields\": [{\"key\": \"audio\", \"code_version\": \"1\"},"
-    "                                 {\"key\": \"faces\", \"code_version\": \"1\","
-    "                                  \"deps\": [{\"feature\": \"r/a\", \"fields\": [\"frames\"]}]}]},"
-    " \"project\": \"bench\"}";
+/* What is written, and what is computed of it: a field of the same name and one of what another is made of; the same of
+   two parents; and one value for each group. */
+static const char features[] =
+    "[" FEATURE("r/a", "id", "\"fields\": [" FIELD("audio") ", " FIELD("frames") "]")
+    ", " FEATURE("r/c", "id", "\"fields\": [" FIELD("text") "]")
+    ", " FEATURE("r/e", "id", "\"fields\": [" FIELD("px") "]")
+    ", " FEATURE("r/b", "id", "\"deps\": [\"r/a\"], \"fields\": ["
+                 FIELD("audio") ", " FIELD_OF("faces", FROM("r/a", "frames")) "]")
+    ", " FEATURE("r/d", "id", "\"deps\": [\"r/a\", \"r/c\"], \"fields\": ["
+                 FIELD("audio") ", " FIELD_OF("faces", FROM("r/a", "frames") ", " FROM("r/c", "text")) "]")
+    ", " FEATURE("r/f", "clip", "\"deps\": [{\"feature\": \"r/e\", \"lineage\": {\"relationship\":"
+                 " {\"type\": \"N:1\", \"on\": [\"clip\"]}}}], \"fields\": [" FIELD("px") "]") "]";
 
 static void *allocate(size_t size) {
     void *memory = calloc(size ? size : 1, 1);
@@ -107,54 +120,96 @@ static void make_array(struct ArrowArray *out, int64_t length, int64_t buffers, 
     for (int64_t i = 0; i < children; i++) out->children[i] = allocate(sizeof(struct ArrowArray));
 }
 
-/* Row i reads prefix, i, suffix; i is padded with zeros to `digits`. */
-static void make_text(struct ArrowArray *out, int64_t from, int64_t rows, const char *prefix, int digits,
+/* Row i reads prefix, i, suffix; i is padded with zeros to `digits`, and begins anew after `wrap` unless that is 0. */
+static void make_text(struct ArrowArray *out, int64_t from, int64_t rows, int64_t wrap, const char *prefix, int digits,
                       const char *suffix) {
     make_array(out, rows, 3, 0);
     int64_t *ends = allocate((size_t)(rows + 1) * sizeof *ends);
     char *bytes = allocate((size_t)rows * (strlen(prefix) + 20 + strlen(suffix)) + 1);
-    for (int64_t i = 0; i < rows; i++)
-        ends[i + 1] =
-            ends[i] + sprintf(bytes + ends[i], "%s%0*" PRId64 "%s", prefix, digits, from + i, suffix);
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t number = wrap ? (from + i) % wrap : from + i;
+        ends[i + 1] = ends[i] + sprintf(bytes + ends[i], "%s%0*" PRId64 "%s", prefix, digits, number, suffix);
+    }
     out->buffers[1] = ends;
     out->buffers[2] = bytes;
 }
 
-static void rows_schema(struct ArrowSchema *out) {
-    make_schema(out, "", "+s", COLUMNS);
-    make_schema(out->children[0], "id", "U", 0);
-    make_schema(out->children[1], "path", "U", 0);
-    make_schema(out->children[2], "size", "l", 0);
-    make_schema(out->children[3], "height", "g", 0);
-    make_schema(out->children[4], "metaxy_provenance_by_field", "+s", 2);
-    make_schema(out->children[4]->children[0], "audio", "U", 0);
-    make_schema(out->children[4]->children[1], "frames", "U", 0);
+static void make_sizes(struct ArrowArray *out, int64_t from, int64_t rows) {
+    int64_t *size = allocate((size_t)rows * sizeof *size);
+    for (int64_t i = 0; i < rows; i++) size[i] = (from + i) * 7919 % 1000003;
+    make_array(out, rows, 2, 0);
+    out->buffers[1] = size;
 }
 
-static void rows_batch(struct ArrowArray *out, int64_t from, int64_t rows, const char *tag) {
-    char audio[16], frames[16];
-    snprintf(audio, sizeof audio, "%sa", tag);
-    snprintf(frames, sizeof frames, "%sf", tag);
-    int64_t *size = allocate((size_t)rows * sizeof *size);
+static void make_heights(struct ArrowArray *out, int64_t from, int64_t rows) {
     double *height = allocate((size_t)rows * sizeof *height);
-    for (int64_t i = 0; i < rows; i++) {
-        size[i] = (from + i) * 7919 % 1000003;
-        height[i] = (double)((from + i) % 1080);
+    for (int64_t i = 0; i < rows; i++) height[i] = (double)((from + i) % 1080);
+    make_array(out, rows, 2, 0);
+    out->buffers[1] = height;
+}
+
+/* A feature that is written: its columns besides the id, and the fields that have versions, which begin with the field's
+   first letter. */
+typedef struct Kind {
+    const char *feature;
+    struct {
+        const char *name, *format;
+    } columns[3];
+    const char *members[MEMBERS];
+} Kind;
+
+static const Kind clips = {"r/a", {{"path", "U"}, {"size", "l"}, {"height", "g"}}, {"audio", "frames"}};
+static const Kind captions = {"r/c", {{"caption", "U"}, {"score", "g"}}, {"text"}};
+static const Kind frames = {"r/e", {{"clip", "U"}, {"size", "l"}}, {"px"}};
+
+static int64_t column_count(const Kind *kind) {
+    int64_t count = 0;
+    while (count < 3 && kind->columns[count].name) count++;
+    return count;
+}
+
+static int64_t member_count(const Kind *kind) {
+    int64_t count = 0;
+    while (count < MEMBERS && kind->members[count]) count++;
+    return count;
+}
+
+static void rows_schema(const Kind *kind, struct ArrowSchema *out) {
+    int64_t columns = column_count(kind), members = member_count(kind);
+    make_schema(out, "", "+s", columns + 2);
+    make_schema(out->children[0], "id", "U", 0);
+    for (int64_t i = 0; i < columns; i++)
+        make_schema(out->children[i + 1], kind->columns[i].name, kind->columns[i].format, 0);
+    struct ArrowSchema *versions = out->children[columns + 1];
+    make_schema(versions, "metaxy_provenance_by_field", "+s", members);
+    for (int64_t i = 0; i < members; i++) make_schema(versions->children[i], kind->members[i], "U", 0);
+}
+
+static void rows_batch(const Kind *kind, struct ArrowArray *out, int64_t from, int64_t rows, int64_t groups,
+                       const char *tag) {
+    int64_t columns = column_count(kind), members = member_count(kind);
+    make_array(out, rows, 1, columns + 2);
+    make_text(out->children[0], from, rows, 0, "s", 9, "");
+    for (int64_t i = 0; i < columns; i++) {
+        struct ArrowArray *column = out->children[i + 1];
+        if (*kind->columns[i].format == 'l') make_sizes(column, from, rows);
+        else if (*kind->columns[i].format == 'g') make_heights(column, from, rows);
+        else if (kind == &clips) make_text(column, from, rows, 0, "s3://bucket/video/", 9, "/clip.mp4");
+        else if (kind == &captions) make_text(column, from, rows, 0, "what is seen in clip ", 9, "");
+        else make_text(column, from, rows, groups, "c", 9, "");
     }
-    make_array(out, rows, 1, COLUMNS);
-    make_text(out->children[0], from, rows, "s", 9, "");
-    make_text(out->children[1], from, rows, "s3://bucket/video/", 9, "/clip.mp4");
-    make_array(out->children[2], rows, 2, 0);
-    out->children[2]->buffers[1] = size;
-    make_array(out->children[3], rows, 2, 0);
-    out->children[3]->buffers[1] = height;
-    make_array(out->children[4], rows, 1, 2);
-    make_text(out->children[4]->children[0], from, rows, audio, 1, "");
-    make_text(out->children[4]->children[1], from, rows, frames, 1, "");
+    struct ArrowArray *versions = out->children[columns + 1];
+    make_array(versions, rows, 1, members);
+    for (int64_t i = 0; i < members; i++) {
+        char prefix[16];
+        snprintf(prefix, sizeof prefix, "%s%c", tag, kind->members[i][0]);
+        make_text(versions->children[i], from, rows, 0, prefix, 1, "");
+    }
 }
 
 /* The rows first..first + rows as a stream: made beforehand, or each batch when it is pulled. */
 typedef struct Rows {
+    const Kind *kind;
     int64_t first, rows, next;
     const char *tag;
     struct ArrowArray *ready;
@@ -166,12 +221,13 @@ static int64_t batch_count(const Rows *self) {
 
 static void make_batch(const Rows *self, int64_t batch, struct ArrowArray *out) {
     int64_t from = batch * BATCH_ROWS, rest = self->rows - from;
-    rows_batch(out, self->first + from, rest < BATCH_ROWS ? rest : BATCH_ROWS, self->tag);
+    int64_t groups = self->rows < GROUP ? 1 : self->rows / GROUP;
+    rows_batch(self->kind, out, self->first + from, rest < BATCH_ROWS ? rest : BATCH_ROWS, groups, self->tag);
 }
 
 static int rows_get_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
-    (void)stream;
-    rows_schema(out);
+    const Rows *self = stream->private_data;
+    rows_schema(self->kind, out);
     return 0;
 }
 
@@ -205,9 +261,10 @@ static void rows_release(struct ArrowArrayStream *stream) {
     stream->release = NULL;
 }
 
-static struct ArrowArrayStream rows_stream(int64_t first, int64_t rows, const char *tag, int beforehand) {
+static struct ArrowArrayStream rows_stream(const Kind *kind, int64_t first, int64_t rows, const char *tag,
+                                           int beforehand) {
     Rows *self = allocate(sizeof *self);
-    *self = (Rows){.first = first, .rows = rows, .tag = tag};
+    *self = (Rows){.kind = kind, .first = first, .rows = rows, .tag = tag};
     if (beforehand) {
         self->ready = allocate((size_t)batch_count(self) * sizeof *self->ready);
         for (int64_t i = 0; i < batch_count(self); i++) make_batch(self, i, &self->ready[i]);
@@ -355,32 +412,44 @@ static MetaxyReadRequest *request_of(const char *op, int64_t rows) {
     return request;
 }
 
-/* Resolves the derived feature and pulls all three parts, or writes what there is to do. */
-static int64_t resolve(MetaxyStore *store, int write, Sums *sums) {
+/* Pulls a stream that must not fail. */
+static int64_t pull_all(struct ArrowArrayStream *stream, Sums *sums) {
+    int64_t rows = pull(stream, sums);
+    if (rows < 0) {
+        const char *text = stream->get_last_error(stream);
+        fprintf(stderr, "bench: %s\n", text ? text : "the stream failed");
+        exit(1);
+    }
+    stream->release(stream);
+    return rows;
+}
+
+static const char *resolved_by(const char *op) {
+    if (!strncmp(op, "resolve_joined", 14)) return "r/d";
+    return strcmp(op, "resolve_grouped") ? "r/b" : "r/f";
+}
+
+/* Resolves what the operation is about and pulls all parts, of which `sums` are made if there are any; or writes what
+   there is to do. */
+static void resolve(MetaxyStore *store, const char *op, int write, int64_t *parts, Sums *sums) {
     MetaxyIncrement *increment = NULL;
-    int64_t all = 0;
-    must(metaxy_store_define(store, derived, &error));
-    must(metaxy_store_resolve_update(store, "r/b", NULL, NULL, NULL, &increment, &error));
-    for (int part = 0; part < 3; part++) {
+    must(metaxy_store_resolve_update(store, resolved_by(op), NULL, NULL, NULL, &increment, &error));
+    for (int part = 0; part < PARTS; part++) {
         struct ArrowArrayStream stream = {0};
         must(part == 0   ? metaxy_increment_read_new(increment, NULL, &stream, &error)
              : part == 1 ? metaxy_increment_read_stale(increment, NULL, &stream, &error)
                          : metaxy_increment_read_orphaned(increment, NULL, &stream, &error));
-        if (write && part == 0) {
-            must(metaxy_store_write(store, "r/b", &stream, NULL, NULL, &error));
-            continue;
-        }
-        int64_t rows = pull(&stream, sums);
-        if (rows < 0) {
-            const char *text = stream.get_last_error(&stream);
-            fprintf(stderr, "bench: %s\n", text ? text : "the stream failed");
-            exit(1);
-        }
-        all += rows;
-        stream.release(&stream);
+        if (write && part == 0)
+            must(metaxy_store_write(store, resolved_by(op), &stream, NULL, NULL, &error));
+        else
+            parts[part] = pull_all(&stream, sums ? &sums[part] : NULL);
     }
     metaxy_increment_free(increment);
-    return all;
+}
+
+static void print_sums(const Sums *sums) {
+    printf("[%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", sums->ids, sums->squares, sums->size,
+           sums->version_bytes, sums->versions);
 }
 
 static double now(void) {
@@ -415,14 +484,19 @@ int main(int argc, char **argv) {
     /* Two of the chain's directories are not there, which is an error to who only reads. */
     if (!writes && !(chain && directory[0] == '/')) must(metaxy_options_set(options, "mode", "read", &error));
     struct ArrowArrayStream stream = {0};
-    Sums sums = {0}, *checked = argc > 4 ? &sums : NULL;
+    int64_t parts[PARTS] = {0};
+    Sums sums[PARTS] = {0}, *checked = argc > 4 ? sums : NULL;
+    const Kind *kind = !strcmp(op, "write_captions") ? &captions : !strcmp(op, "write_frames") ? &frames : &clips;
     if (append) {
         rows = 1000;
-        stream = rows_stream(0, rows, "ap", 1);
+        stream = rows_stream(kind, 0, rows, "ap", 1);
     } else if (small) {
         compact_by_itself(options);
+    } else if (!strcmp(op, "write_change")) {
+        rows = rows < 100 ? 1 : rows / 100;
+        stream = rows_stream(kind, 0, rows, "new", 0);
     } else if (writes && !resolves) {
-        stream = rows_stream(0, rows, "", !strcmp(op, "write"));
+        stream = rows_stream(kind, 0, rows, "", !strcmp(op, "write"));
     }
 
     double before_mb = peak_mb(), started = now();
@@ -431,26 +505,21 @@ int main(int argc, char **argv) {
         stag = open_store(directory, "stag", prod, options);
     }
     store = open_store(directory, chain ? "dev" : NULL, stag, options);
-    must(metaxy_store_define(store, feature, &error));
+    must(metaxy_store_define(store, features, &error));
     if (resolves) {
-        result = resolve(store, resolve_write, checked);
+        resolve(store, op, resolve_write, parts, checked);
+        for (int part = 0; part < PARTS; part++) result += parts[part];
     } else if (small) {
         for (result = 0; result < rows; result++) {
-            stream = rows_stream(result, 1, "", 1);
+            stream = rows_stream(kind, result, 1, "", 1);
             must(metaxy_store_write(store, "r/a", &stream, NULL, NULL, &error));
         }
     } else if (writes) {
-        must(metaxy_store_write(store, "r/a", &stream, NULL, NULL, &error));
+        must(metaxy_store_write(store, kind->feature, &stream, NULL, NULL, &error));
         result = rows;
     } else {
         must(metaxy_store_read(store, "r/a", request, NULL, &stream, &error));
-        result = pull(&stream, checked);
-        if (result < 0) {
-            const char *text = stream.get_last_error(&stream);
-            fprintf(stderr, "bench: %s\n", text ? text : "the stream failed");
-            return 1;
-        }
-        stream.release(&stream);
+        result = pull_all(&stream, checked);
     }
     must(metaxy_store_close(store, &error));
     double seconds = now() - started;
@@ -463,9 +532,15 @@ int main(int argc, char **argv) {
     printf("{\"op\": \"%s\", \"rows\": %s, \"seconds\": %.6f, \"result_rows\": %" PRId64
            ", \"rss_before_mb\": %.1f, \"rss_peak_mb\": %.1f",
            op, argv[2], seconds, result, before_mb, peak_mb());
-    if (checked)
-        printf(", \"sums\": [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", sums.ids, sums.squares,
-               sums.size, sums.version_bytes, sums.versions);
+    if (resolves) printf(", \"parts\": [%" PRId64 ", %" PRId64 ", %" PRId64 "]", parts[0], parts[1], parts[2]);
+    if (checked) {
+        printf(", \"sums\": %s", resolves ? "[" : "");
+        for (int part = 0; part < (resolves ? PARTS : 1); part++) {
+            if (part) printf(", ");
+            print_sums(&sums[part]);
+        }
+        if (resolves) printf("]");
+    }
     puts("}");
     return 0;
 }

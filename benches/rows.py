@@ -8,9 +8,10 @@ import resource
 import polars as pl
 
 WRAP = 1 << 64
+GROUP = 10
 
 
-def frame(start: int, end: int, tag: str = "") -> pl.DataFrame:
+def clips(start: int, end: int, tag: str = "") -> pl.DataFrame:
     i = pl.col("i")
     padded = i.cast(pl.String).str.zfill(9)
     return pl.DataFrame({"i": pl.int_range(start, end, eager=True)}).select(
@@ -25,8 +26,33 @@ def frame(start: int, end: int, tag: str = "") -> pl.DataFrame:
     )
 
 
+def captions(rows: int) -> pl.DataFrame:
+    """One for each clip."""
+    i = pl.col("i")
+    padded = i.cast(pl.String).str.zfill(9)
+    return pl.DataFrame({"i": pl.int_range(0, rows, eager=True)}).select(
+        id=pl.format("s{}", padded),
+        caption=pl.format("what is seen in clip {}", padded),
+        score=(i % 1080).cast(pl.Float64),
+        metaxy_provenance_by_field=pl.struct(text=pl.format("t{}", i)),
+    )
+
+
+def frames(rows: int) -> pl.DataFrame:
+    """Ten to a clip; those of a clip are far from each other."""
+    i = pl.col("i")
+    return pl.DataFrame({"i": pl.int_range(0, rows, eager=True)}).select(
+        id=pl.format("s{}", i.cast(pl.String).str.zfill(9)),
+        clip=pl.format("c{}", (i % max(1, rows // GROUP)).cast(pl.String).str.zfill(9)),
+        size=i * 7919 % 1_000_003,
+        metaxy_provenance_by_field=pl.struct(px=pl.format("p{}", i)),
+    )
+
+
 def sums(rows: pl.DataFrame) -> list[int]:
     """Sums that do not depend on the order of the rows, as bench.c makes them."""
+    if rows.is_empty():
+        return [0] * 5
     ids = rows["id"].str.slice(1).cast(pl.UInt64)
     size = int(rows["size"].sum()) if "size" in rows.columns else 0
     version_bytes = 0
