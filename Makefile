@@ -44,15 +44,24 @@ test-storage: build test-tools ## only what storages do, and how they fail, on e
 kill-test: build test-tools ## kill a thousand writers, one at a time and three at a time
 	METAXY_KILLS=$(KILLS) cargo test --test it -- --nocapture processes::what_killed
 
-bench: library test-tools ## time this library, Python Metaxy and raw Lance; fills docs/benchmarks.md
-	@mkdir -p build/release
+bench: library test-tools ## time this library, Python Metaxy, raw Lance, and the hosts; fills docs/benchmarks.md
+	@mkdir -p build/release/node
 	@ln -sf "$(abspath $(TARGET))/release/libmetaxy.so" build/release/$(SONAME)
-	$(CC) -std=c11 -O2 -Wall -Wextra -Wpedantic -Iinclude benches/bench.c build/release/$(SONAME) \
-	    -Wl,-rpath,'$$ORIGIN' -o build/release/bench
+	$(CC) -std=c11 $(bench_flags) benches/bench.c $(bench_links) -o build/release/bench
+	$(CC) -std=c11 $(bench_flags) benches/hosts/hosts.c $(bench_links) -o build/release/hosts-c
+	$(CXX) -std=c++17 $(bench_flags) benches/hosts/hosts.cpp $(bench_links) -o build/release/hosts-cpp
+	$(from_pypi); export CGO_ENABLED=1 CGO_CFLAGS="-O2 -I$(CURDIR)/include" CGO_LDFLAGS="-L$(abspath $(TARGET))/release"; \
+	    cd benches/hosts/go && go build -mod=readonly -o $(CURDIR)/build/release/hosts-go .
+	@cp benches/hosts/hosts.mjs examples/node/*.mjs examples/node/package.json build/release/node
+	@ln -sfn $(METAXY_CACHE)/node-example/node_modules build/release/node/node_modules
 	$(PYTHON) benches/run.py --rows $(ROWS)
+	$(from_pypi); $(PYTHON) benches/run.py --rows $(ROWS) --hosts --reps 7
 	$(PYTHON) benches/run.py --rows $(ROWS) --s3
 	$(PYTHON) benches/run.py --rows $(ROWS) --hash
 	$(PYTHON) benches/run.py --rows $(STREAM_ROWS) --limit-mb 1024 --markdown docs/benchmarks.md
+
+bench_flags := -O2 -Wall -Wextra -Wpedantic -Iinclude
+bench_links := build/release/$(SONAME) -Wl,-rpath,'$$ORIGIN'
 
 build: rust build-tools ## build the library for development
 	@echo "building; the first time takes about ten minutes on two cores"
@@ -173,4 +182,4 @@ minio: python-tools
 
 go: python-tools
 	@$(from_pypi); $(go_tools); \
-	    for module in bindings/go examples/go; do (cd $$module && go mod download); done
+	    for module in bindings/go examples/go benches/hosts/go; do (cd $$module && go mod download); done

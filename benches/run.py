@@ -5,6 +5,7 @@
     run.py --rows N --limit-mb M          writes and reads N rows as streams in a process that may hold M MB
     run.py --rows N --s3                  times the operations on an S3 server on loopback, and counts their requests
     run.py --rows N --hash                times the hash kernels alone, on one core
+    run.py --rows N --hosts               times a call and a read from C, C++, Go, Python and Node
     run.py ... --markdown FILE            also writes the tables into FILE, between its two marks
 
 Before anything is timed, every operation runs once and must give the rows that Python Metaxy gives.
@@ -40,7 +41,12 @@ READS = {
     "resolve_new": "root",
     "resolve_noop": "down",
     "resolve_stale": "stale",
+    "resolve_joined": "joined",
+    "resolve_joined_noop": "joined_down",
+    "resolve_grouped": "grouped",
 }
+# Compared with Python but not timed.
+CHECKS = READS | {"resolve_mixed": "mixed"}
 WRITES = {"write": None, "append1k": "root"}
 OPS = [*WRITES, *READS]
 
@@ -55,6 +61,9 @@ TARGETS = {
     "resolve_new": (0.5, 0.4),
     "resolve_noop": (0.15, 0.25),
     "resolve_stale": (0.15, 0.25),
+    "resolve_joined": (0.5, 0.4),
+    "resolve_joined_noop": (0.15, 0.25),
+    "resolve_grouped": (0.5, 0.4),
 }
 
 # The same on S3, where every operation but the histories is compared.
@@ -63,6 +72,25 @@ S3_TARGETS = {op: (0.5, 0.35) for op in S3_OPS} | {"write": (1.0, 0.5)}
 
 # How much longer ten times the rows may take to be resolved, with the same memory.
 GROWTH = 12.0
+
+# What is resolved in little memory, one after the other -> the shares of the rows that are new, stale and orphaned.
+LIMITED = {
+    "resolve_new": (1, 0, 0),
+    "resolve_joined": (1, 0, 0),
+    "resolve_grouped": (1, 0, 0),
+    "resolve_write": (0, 0, 0),
+    "resolve_noop": (0, 0, 0),
+    "resolve_stale": (0, 0.01, 0),
+}
+
+# Host -> how many times the time of C a read may take there, where that is bounded.
+HOSTS = {"C": None, "C++": 1.1, "Go": 1.1, "Python": None, "Node": None}
+# Reads of one process. The first is not counted: it also loads what all later ones use.
+HOST_READS = 6
+HOST_DEFINITION = {
+    "project": "bench",
+    "feature_spec": {"key": "r/a", "id_columns": ["id"], "fields": [{"key": name, "code_version": "1"} for name in ("audio", "frames")]},
+}
 
 # Writes of one row each, what a read may take after them as a share of Metaxy's time, and their directory in MB.
 SMALL_WRITES = 1000
@@ -109,7 +137,8 @@ class Tables:
 
 
 def same(what: str, ours: dict, theirs: dict) -> None:
-    if [ours[key] for key in ("result_rows", "sums")] != [theirs[key] for key in ("result_rows", "sums")]:
+    """Fails unless both gave the same rows: of an increment, the same in each of its parts."""
+    if any(ours.get(key) != theirs.get(key) for key in ("result_rows", "parts", "sums")):
         sys.exit(f"{what}: the results differ\nours   {ours}\nmetaxy {theirs}")
 
 
@@ -117,7 +146,7 @@ def check(bench: Path, tables: Tables, rows: int) -> None:
     """Fails unless both give the same rows for every read, and Python finds in what we wrote what it finds
     in its own tables."""
 
-    for op, table in READS.items():
+    for op, table in CHECKS.items():
         theirs = run(python("bench_metaxy.py", op, rows, tables.get(table), "check"))
         same(op, run([bench, op, rows, tables.get(table), "check"]), theirs)
     for op, source in WRITES.items():
@@ -152,23 +181,19 @@ def compare(bench: Path, base: Path, rows: int, reps: int) -> list[dict]:
                     )
                 )
 
-        def median(who: str, key: str, digits: int) -> float:
-            return round(statistics.median(one[key] for one in runs[who]), digits)
-
-        results.append(
-            {
-                "op": op,
-                "rows": rows,
-                "ours_s": median("ours", "seconds", 4),
-                "ours_mb": median("ours", "rss_peak_mb", 1),
-                "metaxy_s": median("metaxy", "seconds", 4),
-                "metaxy_mb": median("metaxy", "rss_peak_mb", 1),
-                "lance_s": median("lance", "seconds", 4),
-            }
-        )
+        results.append({"op": op, "rows": rows} | medians(runs))
         print(json.dumps(results[-1]), flush=True)
     tables.drop()
     return results
+
+
+def medians(runs: dict[str, list[dict]]) -> dict:
+    """The medians of each program, and the seconds of all its processes, in the order they ran in."""
+    found: dict = {}
+    for who, of in runs.items():
+        found[f"{who}_s"] = round(statistics.median(one["seconds"] for one in of), 4)
+        found[f"{who}_mb"] = round(statistics.median(one["rss_peak_mb"] for one in of), 1)
+    return found | {f"{who}_runs_s": [round(one["seconds"], 4) for one in of] for who, of in runs.items()}
 
 
 class Server:
@@ -254,11 +279,8 @@ class S3:
             for _ in range(reps):
                 for who in runs:
                     runs[who].append(run(self.program(who, op), environment=self.direct))
-            result = {"op": op, "rows": self.rows}
-            for who, of in runs.items():
-                result[f"{who}_s"] = round(statistics.median(one["seconds"] for one in of), 4)
-                result[f"{who}_mb"] = round(statistics.median(one["rss_peak_mb"] for one in of), 1)
-                result[f"{who}_requests"] = self.requests(who, op)
+            result = {"op": op, "rows": self.rows} | medians(runs)
+            result |= {f"{who}_requests": self.requests(who, op) for who in runs}
             results.append(result)
             print(json.dumps(result), flush=True)
         return results
@@ -328,48 +350,113 @@ def small_table(result: dict) -> str:
     )
 
 
-def resolve_limited(bench: Path, table: Path, rows: int, limit_mb: int) -> dict:
-    """Seconds and MB of resolving: everything is new, is written, then nothing is left to do."""
+def resolve_limited(bench: Path, table: Path, rows: int, limit_mb: int, reps: int) -> dict:
+    """Seconds and MB of resolving what is computed from these rows, and from others that are written here."""
     memory = {"METAXY_BENCH_OPTIONS": f"memory.bytes={limit_mb // 4 << 20}"}
     found: dict = {}
-    for op, expected in {"resolve_new": rows, "resolve_write": 0, "resolve_noop": 0}.items():
-        line = run([bench, op, rows, table], limit_mb, memory)
-        if line["result_rows"] != expected:
-            sys.exit(f"{op} gave {line['result_rows']} rows instead of {expected}")
-        if line["rss_peak_mb"] > limit_mb:
-            sys.exit(f"{op} held {line['rss_peak_mb']} MB, more than the {limit_mb} MB it may")
-        found |= {f"{op}_s": round(line["seconds"], 2), f"{op}_mb": line["rss_peak_mb"]}
-        print(json.dumps(line), flush=True)
+    for other in ("write_captions", "write_frames"):
+        run([bench, other, rows, table], limit_mb)
+    for op, shares in LIMITED.items():
+        if op == "resolve_stale":
+            run([bench, "write_change", rows, table], limit_mb)
+        command = [bench, op, rows, table]
+        # Writing leaves nothing to be written once more.
+        lines = [bounded(op, command, limit_mb, memory) for _ in range(1 if op == "resolve_write" else reps)]
+        expected = [int(share * rows) for share in shares]
+        for line in lines:
+            if line["parts"] != expected:
+                sys.exit(f"{op} gave {line['parts']} rows, new, stale and orphaned, instead of {expected}")
+        if any(expected):
+            checked = bounded(op, [*command, "check"], limit_mb, memory)
+            if [sums[:2] for sums in checked["sums"]] != [sums_of_ids(count) for count in expected]:
+                sys.exit(f"{op} gave other rows than there are: {checked}")
+        found |= {f"{op}_s": round(statistics.median(line["seconds"] for line in lines), 2)}
+        found |= {f"{op}_mb": max(line["rss_peak_mb"] for line in lines)}
+        print(json.dumps({"op": op, "rows": rows, "s": found[f"{op}_s"], "mb": found[f"{op}_mb"]}), flush=True)
     return found
 
 
-def stream(bench: Path, base: Path, rows: int, limit_mb: int) -> dict:
+def bounded(what: str, command: list, limit_mb: int, environment: dict | None = None) -> dict:
+    line = run(command, limit_mb, environment)
+    if line["rss_peak_mb"] > limit_mb:
+        sys.exit(f"{what} held {line['rss_peak_mb']} MB, more than the {limit_mb} MB it may")
+    return line
+
+
+def sums_of_ids(count: int) -> list[int]:
+    """As the programs sum the ids of the first rows, and their squares."""
+    return [count * (count - 1) // 2, (count - 1) * count * (2 * count - 1) // 6 % (1 << 64)]
+
+
+def stream(bench: Path, base: Path, rows: int, limit_mb: int, reps: int) -> dict:
     """Writes `rows` rows that exist only while they are written, reads them all, and resolves what is computed from them,
     all limited; resolves a tenth of them as well, to see how it grows."""
     tables = Tables(base, rows)
     table = tables.get("stream")
     result: dict = {"rows": rows, "limit_mb": limit_mb}
-    expected = [rows * (rows - 1) // 2, (rows - 1) * rows * (2 * rows - 1) // 6 % (1 << 64)]
+    expected = sums_of_ids(rows)
     for name, command in {
         "write": [bench, "write_stream", rows, table],
         "read": [bench, "read", rows, table],
         "check": [bench, "read", rows, table, "check"],
     }.items():
-        line = run(command, limit_mb)
+        line = bounded(name, command, limit_mb)
         if line["result_rows"] != rows or line.get("sums", expected)[:2] != expected:
             sys.exit(f"{name} gave other rows than were written: {line}")
-        if line["rss_peak_mb"] > limit_mb:
-            sys.exit(f"{name} held {line['rss_peak_mb']} MB, more than the {limit_mb} MB it may")
         if name != "check":
             result |= {f"{name}_s": round(line["seconds"], 2), f"{name}_mb": line["rss_peak_mb"]}
             print(json.dumps(line), flush=True)
-    result |= resolve_limited(bench, table, rows, limit_mb)
+    result |= resolve_limited(bench, table, rows, limit_mb, reps)
     shutil.rmtree(table)
     run([bench, "write_stream", rows // 10, table], limit_mb)
-    tenth = resolve_limited(bench, table, rows // 10, limit_mb)
+    tenth = resolve_limited(bench, table, rows // 10, limit_mb, reps)
     result |= {f"{key}_tenth": value for key, value in tenth.items() if key.endswith("_s")}
     tables.drop()
     return result
+
+
+def compare_hosts(bench: Path, base: Path, rows: int, reps: int) -> list[dict]:
+    """The same calls from each host, in processes that take turns; all must read the same rows."""
+    programs = bench.parent
+    commands = {
+        "C": [programs / "hosts-c"],
+        "C++": [programs / "hosts-cpp"],
+        "Go": [programs / "hosts-go"],
+        "Python": python("hosts/hosts.py"),
+        "Node": ["node", programs / "node/hosts.mjs"],
+    }
+    library = next(programs.glob("libmetaxy.so.*"))
+    places = {"METAXY_LIBRARY": str(library), "LD_LIBRARY_PATH": str(programs), "PYTHONPATH": str(ROOT / "examples/python")}
+    table = Tables(base, rows).start("hosts", None)
+    run([bench, "write", rows, table])
+    expected = run([bench, "read", rows, table, "check"])
+    runs: dict[str, list[dict]] = {host: [] for host in commands}
+    for _ in range(reps):
+        for host, command in commands.items():
+            line = run([*command, table, json.dumps(HOST_DEFINITION), HOST_READS], environment=places)
+            if [line["rows"], line["sum"]] != [expected["result_rows"], expected["sums"][2]]:
+                sys.exit(f"{host} read other rows: {line}")
+            runs[host].append({"call_ns": line["call_ns"], "read_s": statistics.median(line["reads_s"][1:])})
+    shutil.rmtree(table)
+    results = []
+    for host, of in runs.items():
+        results.append({"host": host, "rows": rows})
+        results[-1] |= {"call_ns": round(statistics.median(one["call_ns"] for one in of), 2)}
+        results[-1] |= {"read_s": round(statistics.median(one["read_s"] for one in of), 4)}
+        results[-1] |= {"read_runs_s": [round(one["read_s"], 4) for one in of]}
+        print(json.dumps(results[-1]), flush=True)
+    return results
+
+
+def hosts_table(results: list[dict]) -> str:
+    in_c = results[0]
+    rows = [["host", "call ns", "to C", "read s", "to C", "at most"]]
+    for one in results:
+        most, ratio = HOSTS[one["host"]], one["read_s"] / in_c["read_s"]
+        judged = f"{ratio:.2f}" + ("" if most is None or ratio <= most else " (missed)")
+        rows.append([one["host"], f"{one['call_ns']:.1f}", f"{one['call_ns'] / in_c['call_ns']:.1f}"])
+        rows[-1] += [f"{one['read_s']:.3f}", judged, "" if most is None else f"{most:g}"]
+    return columns(rows)
 
 
 def machine() -> dict:
@@ -401,6 +488,30 @@ def load(name: str):
 def save(name: str, value) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / name).write_text(json.dumps(value, indent=1) + "\n")
+
+
+def record(name: str, value) -> None:
+    """Saves results, each with where it was measured: the files need not come from one machine."""
+    where = machine()
+    stamp = {"measured_on": {key: where[key] for key in where if key != "command"}}
+    if isinstance(value, list):
+        value = [one | stamp for one in value]
+    elif all(isinstance(one, dict) for one in value.values()):
+        value = {key: one | stamp for key, one in value.items()}
+    else:
+        value |= stamp
+    save(name, value)
+    save("machine.json", where)
+
+
+def elsewhere(value) -> list[str]:
+    """A line below a table that was measured on another machine than the last one, or with other versions."""
+    one = next(iter(value.values() if isinstance(value, dict) else value))
+    stamp = (value if not isinstance(one, dict) else one).get("measured_on")
+    last = load("machine.json") or {}
+    if not stamp or all(stamp[key] == last.get(key) for key in stamp if key != "date"):
+        return []
+    return ["Measured on " + ", ".join(f"{key}: {text}" for key, text in stamp.items()) + "."]
 
 
 def columns(rows: list[list[str]]) -> str:
@@ -439,7 +550,9 @@ def comparison_table(results: list[dict], targets: dict = TARGETS) -> str:
 
 def stream_table(streamed: dict) -> list[list[str]]:
     rows = [["op", "s", "peak MB", "s of a tenth", "growth", "at most"]]
-    for op in ("write", "read", "resolve_new", "resolve_write", "resolve_noop"):
+    for op in ("write", "read", *LIMITED):
+        if f"{op}_s" not in streamed:
+            continue
         seconds, tenth = streamed[f"{op}_s"], streamed.get(f"{op}_s_tenth")
         growth = ["", "", ""]
         if tenth:
@@ -452,23 +565,28 @@ def stream_table(streamed: dict) -> list[list[str]]:
 def report() -> str:
     parts = []
     if latest := load("latest.json"):
-        parts += [f"### {latest[0]['rows']:,} rows", comparison_table(latest)]
+        parts += [f"### {latest[0]['rows']:,} rows", comparison_table(latest), *elsewhere(latest)]
     if on_s3 := load("s3.json"):
         parts += [
             f"### {on_s3[0]['rows']:,} rows on S3",
             comparison_table(on_s3, S3_TARGETS),
             "Requests of one process, from opening the store to its end:",
             requests_table(on_s3),
+            *elsewhere(on_s3),
         ]
     if hashes := load("hash.json"):
-        parts += ["### Strings hashed by one core", hash_table(hashes)]
+        parts += ["### Strings hashed by one core", hash_table(hashes), *elsewhere(hashes)]
     if appended := load("small.json"):
-        parts += [f"### {appended['writes']:,} writes of one row each", small_table(appended)]
+        parts += [f"### {appended['writes']:,} writes of one row each", small_table(appended), *elsewhere(appended)]
     if streamed := load("stream.json"):
         parts += [
             f"### {streamed['rows']:,} rows through {streamed['limit_mb']:,} MB",
             columns(stream_table(streamed)),
+            *elsewhere(streamed),
         ]
+    if hosts := load("hosts.json"):
+        title = f"### A call, and a read of {hosts[0]['rows']:,} rows, from each host"
+        parts += [title, hosts_table(hosts), *elsewhere(hosts)]
     if where := load("machine.json"):
         parts += ["### Measured on", columns([["", ""], *([key, value] for key, value in where.items())])]
     return "\n\n".join(parts)
@@ -489,6 +607,7 @@ def main() -> None:
     parser.add_argument("--reps", type=int, default=3, help="fresh processes per operation and program, at least 3")
     parser.add_argument("--limit-mb", type=int, help="stream the rows through a process limited to this")
     parser.add_argument("--hash", action="store_true", help="the hash kernels alone")
+    parser.add_argument("--hosts", action="store_true", help="the hosts beside C; their programs are beside that of --bench")
     parser.add_argument("--s3", action="store_true", help="on an S3 server that runs as long as this")
     parser.add_argument("--bench", type=Path, default=ROOT / "build/release/bench", help="the compiled bench.c")
     parser.add_argument("--dir", type=Path, default=ROOT / "build/bench", help="where the tables are made")
@@ -498,19 +617,21 @@ def main() -> None:
         parser.error("--reps must be at least 3: a median of fewer says nothing")
     if options.s3:
         results = compare_on_s3(options.bench, options.rows, options.reps)
-        save("s3.json", results)
+        record("s3.json", results)
         print("\n" + comparison_table(results, S3_TARGETS) + "\n\n" + requests_table(results))
     elif options.hash:
-        save("hash.json", compare_hashes(options.rows))
+        record("hash.json", compare_hashes(options.rows))
         print("\n" + hash_table(load("hash.json")))
+    elif options.hosts:
+        record("hosts.json", compare_hosts(options.bench, options.dir, options.rows, options.reps))
+        print("\n" + hosts_table(load("hosts.json")))
     elif options.limit_mb:
-        save("stream.json", stream(options.bench, options.dir, options.rows, options.limit_mb))
+        record("stream.json", stream(options.bench, options.dir, options.rows, options.limit_mb, options.reps))
     else:
         results = compare(options.bench, options.dir, options.rows, options.reps)
-        save("latest.json", results)
+        record("latest.json", results)
         print("\n" + comparison_table(results))
-        save("small.json", small(options.bench, options.dir, options.reps))
-    save("machine.json", machine())
+        record("small.json", small(options.bench, options.dir, options.reps))
     if options.markdown:
         write_markdown(options.markdown)
 
