@@ -9,7 +9,7 @@ use crate::native::{ROOT, cache, finish, library, linked};
 const GO: &str = "Go 1.25 or newer and the modules are needed: make test-tools installs them";
 
 /// A Go command in a folder of the repository, which finds the header and the library: `links` has its SONAME.
-fn go(folder: &str, links: &Path) -> Command {
+pub fn go(folder: &str, links: &Path) -> Command {
     // Where the system's is too old, the Makefile has put one beside Python.
     let newer = cache().join("python/bin/go");
     let mut command = linked(if newer.exists() { &newer } else { Path::new("go") }, links);
@@ -36,7 +36,7 @@ fn run(folder: &str, arguments: &[&str]) -> String {
 #[test]
 fn the_module_is_well_formed() {
     let gofmt = Path::new(run("bindings/go", &["env", "GOROOT"]).trim()).join("bin/gofmt");
-    for folder in ["bindings/go", "examples/go"] {
+    for folder in ["bindings/go", "examples/go", "benches/hosts/go"] {
         run(folder, &["vet", "./..."]);
         let mut format = Command::new(&gofmt);
         format.args(["-l", folder]).current_dir(ROOT);

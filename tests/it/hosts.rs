@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::native::{ROOT, cache, finish, library, python};
+use crate::go::go;
+use crate::native::{ROOT, cache, compile, finish, library, linked, python};
 
 const TOOLS: &str = "make test-tools installs what is missing";
 
@@ -71,6 +72,40 @@ impl Examples {
             printed = String::from_utf8(finish(command, TOOLS).stdout).expect("UTF-8");
         }
         assert!(compared > 0, "the page of {host} shows what is printed");
+    }
+}
+
+#[test]
+fn the_benchmark_reads_the_same_rows_in_each_host() {
+    let examples = Examples::copied();
+    let (folder, hosts) = (examples.0.path(), Path::new(ROOT).join("benches/hosts"));
+    let mut write = linked(&compile(&Path::new(ROOT).join("benches/bench.c"), folder), folder);
+    write.args(["write", "1000"]).arg(folder.join("metadata"));
+    finish(write, TOOLS);
+
+    let c = linked(&compile(&hosts.join("hosts.c"), folder), folder);
+    let program = folder.join("hosts-cpp");
+    let mut build = Command::new("g++");
+    build.args(["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]).arg(format!("-I{ROOT}/include"));
+    build.arg("-o").args([&program, &hosts.join("hosts.cpp"), &library()]);
+    finish(build, TOOLS);
+    let mut in_go = go("benches/hosts/go", folder);
+    in_go.args(["run", "."]);
+    let mut in_python = examples.command("python", "python", &[]);
+    in_python.arg(hosts.join("hosts.py")).env("PYTHONPATH", examples.folder("python"));
+    fs::copy(hosts.join("hosts.mjs"), examples.folder("node").join("hosts.mjs")).expect("a copy");
+    let in_node = examples.command("node", "node", &["hosts.mjs"]);
+
+    let definition = r#"{"project": "bench", "feature_spec": {"key": "r/a", "id_columns": ["id"],
+        "fields": [{"key": "audio", "code_version": "1"}, {"key": "frames", "code_version": "1"}]}}"#;
+    let sum: i64 = (0..1000).map(|row| row * 7919 % 1_000_003).sum();
+    for mut host in [c, linked(&program, folder), in_go, in_python, in_node] {
+        host.arg(folder.join("metadata")).args([definition, "2"]);
+        let name = format!("{host:?}");
+        let printed: serde_json::Value = serde_json::from_slice(&finish(host, TOOLS).stdout).expect("JSON");
+        assert_eq!(printed["reads_s"].as_array().map(Vec::len), Some(2), "{name}: {printed}");
+        let read = (printed["rows"].as_i64(), printed["sum"].as_i64());
+        assert_eq!(read, (Some(1000), Some(sum)), "{name}: {printed}");
     }
 }
 

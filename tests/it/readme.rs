@@ -198,6 +198,14 @@ fn the_benchmark_compiles() {
         ("read", "1000", "1000"),
         ("read_point", "1000", "1"),
         ("small_writes", "40", "40"),
+        ("write_captions", "1000", "1000"),
+        ("write_frames", "1000", "1000"),
+        ("resolve_joined", "1000", "1000"),
+        ("resolve_grouped", "1000", "1000"),
+        ("resolve_write", "1000", "0"),
+        ("resolve_noop", "1000", "0"),
+        ("write_change", "1000", "10"),
+        ("resolve_stale", "1000", "10"),
     ];
     for (op, given, rows) in cases {
         let mut run: Command = linked(&binary, directory.path());
