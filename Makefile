@@ -55,7 +55,7 @@ bench: library test-tools ## time this library, Python Metaxy, raw Lance, and th
 	@cp benches/hosts/hosts.mjs examples/node/*.mjs examples/node/package.json build/release/node
 	@ln -sfn $(METAXY_CACHE)/node-example/node_modules build/release/node/node_modules
 	$(PYTHON) benches/run.py --rows $(ROWS)
-	$(from_pypi); $(PYTHON) benches/run.py --rows $(ROWS) --hosts --reps 7
+	$(PYTHON) benches/run.py --rows $(ROWS) --hosts --reps 7
 	$(PYTHON) benches/run.py --rows $(ROWS) --s3
 	$(PYTHON) benches/run.py --rows $(ROWS) --hash
 	$(PYTHON) benches/run.py --rows $(STREAM_ROWS) --limit-mb 1024 --markdown docs/benchmarks.md

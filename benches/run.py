@@ -427,6 +427,8 @@ def compare_hosts(bench: Path, base: Path, rows: int, reps: int) -> list[dict]:
     }
     library = next(programs.glob("libmetaxy.so.*"))
     places = {"METAXY_LIBRARY": str(library), "LD_LIBRARY_PATH": str(programs), "PYTHONPATH": str(ROOT / "examples/python")}
+    # Where the system's Node.js is too old, there is one beside Python.
+    places |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     table = Tables(base, rows).start("hosts", None)
     run([bench, "write", rows, table])
     expected = run([bench, "read", rows, table, "check"])
