@@ -1,7 +1,7 @@
 //! Which rows of a table are current: of each sample the latest, unless it is a tombstone.
 //!
 //! Only the id columns, two times and the columns that a filter names are read for that. A row costs
-//! 32 bytes; the other columns are read afterwards, and only of the rows that remain.
+//! 32 bytes, in memory or in a file; the other columns are read afterwards, and only of the rows that remain.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,10 +21,12 @@ use hashbrown::HashTable;
 use super::conform::conform;
 use super::filter::Filter;
 use super::identity::Identity;
-use super::samples::{PARTS, Samples, hash, part};
+use super::parts::{Parts, Row};
+use super::samples::{Samples, hash};
 use super::system_columns as system;
 use crate::backend::{Scan, Table};
 use crate::error::{Error, Result, Status};
+use crate::versioning::Memory;
 
 /// Which rows are asked for.
 #[derive(Clone, Default)]
@@ -109,18 +111,11 @@ const HIDDEN: u64 = 1 << 61;
 
 const FLAGS: u64 = UNWANTED | TOMBSTONE | HIDDEN;
 
-#[derive(Clone, Copy)]
-struct Row {
-    sample: u128,
-    time: i64,
-    address: u64,
-}
-
 impl Selection {
     /// Finds the current rows of `table`. Of rows with the same time, the one wins that
     /// comes last in the table's files: the one appended last, until a compaction by another
     /// program rewrites some of them.
-    pub async fn find(self, table: &Table) -> Result<Found> {
+    pub async fn find(self, table: &Table, memory: &Memory) -> Result<Found> {
         let schema = table.schema();
         let columns = self.columns(&schema);
         let own_types = self
@@ -160,23 +155,25 @@ impl Selection {
                 }
             })
             .buffered(PARALLEL);
-        let mut parts: Vec<Vec<Row>> = vec![Vec::new(); PARTS];
+        let mut parts = Parts::new(memory);
         let mut known = Known::new(filtered);
         while let Some((rows, wanted)) = batches.try_next().await? {
             known.add(wanted);
-            for row in rows {
-                if let Some(part) = parts.get_mut(part(row.sample)) {
-                    part.push(row);
-                }
-            }
+            rows.into_iter().try_for_each(|row| parts.push(row))?;
         }
-        let mut survivors = futures::stream::iter(parts)
-            .map(|part| tokio::task::spawn_blocking(move || Survivors::of(part, every_row, whole, collect)))
-            .buffer_unordered(PARALLEL);
+        let together = parts.together(PARALLEL);
+        let mut survivors = futures::stream::iter(parts.finish())
+            .map(|part| {
+                tokio::task::spawn_blocking(move || {
+                    Ok(Survivors::of(part.rows()?, every_row, whole, collect))
+                })
+            })
+            .buffer_unordered(together);
         let mut all = Survivors::default();
         while let Some(part) = survivors.next().await {
-            let part =
+            let part: Result<Survivors> =
                 part.map_err(|cause| Error::new(Status::Internal, format!("comparing ids failed: {cause}")))?;
+            let part = part?;
             all.addresses.extend(part.addresses);
             all.live |= part.live;
             all.collected.extend(part.collected);

@@ -17,6 +17,7 @@ use super::tally::{Tallies, tally};
 use crate::backend::Table;
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureDefinition, FeatureKey, Versions};
+use crate::versioning::Memory;
 
 impl Store {
     /// The versions of `feature` that its table in this store has rows of, sorted, and the version
@@ -42,9 +43,10 @@ impl Store {
         let graph = self.graph();
         let definition = graph.get(key).ok();
         let (current, latest) = match definition {
-            Some(definition) => {
-                (self.current_version(key, &table).await?, Some(latest(definition, &table).await?))
-            }
+            Some(definition) => (
+                self.current_version(key, &table).await?,
+                Some(latest(definition, &table, &self.memory()).await?),
+            ),
             None => (None, None),
         };
         let mut tallies = tally(&table, &[system::PROJECT_VERSION], latest.as_ref()).await?;
@@ -79,13 +81,13 @@ impl Store {
 }
 
 /// The latest row of each sample in each feature version.
-async fn latest(definition: &FeatureDefinition, table: &Table) -> Result<Current> {
+async fn latest(definition: &FeatureDefinition, table: &Table, memory: &Memory) -> Result<Current> {
     let mut id_columns = definition.spec.id_columns.clone();
     if table.schema().column_with_name(system::FEATURE_VERSION).is_some() {
         id_columns.push(system::FEATURE_VERSION.to_owned());
     }
     let selection = Selection { id_columns, deleted: true, ..Selection::default() };
-    Ok(selection.find(table).await?.current)
+    Ok(selection.find(table, memory).await?.current)
 }
 
 fn batch(table: &Table, tallies: &Tallies, current: Option<&str>, counted: bool) -> Result<RecordBatch> {

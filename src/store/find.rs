@@ -328,7 +328,7 @@ impl Walk<'_> {
             return Ok(if has_rows { Has::Rows } else { Has::Table });
         }
         let found = match self.select(&schema, version.clone(), needed) {
-            Ok(selection) => selection.find(&table).await,
+            Ok(selection) => selection.find(&table, &store.memory()).await,
             Err(error) => Err(error),
         };
         let found = match found {
@@ -342,7 +342,7 @@ impl Walk<'_> {
         let mut live = found.live;
         if !live && !self.local && !self.ask.filters.is_empty() {
             // The filters are no part of the question whether there are rows.
-            live = self.unfiltered(version).find(&table).await?.live;
+            live = self.unfiltered(version).find(&table, &store.memory()).await?.live;
         }
         if !found.collected.is_empty() {
             self.id_types.get_or_insert(found.id_types);

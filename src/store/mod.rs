@@ -33,6 +33,7 @@ mod maintain;
 mod merge;
 mod nested;
 mod open;
+mod parts;
 mod present;
 mod push;
 mod pushed;

@@ -135,8 +135,8 @@ pub const KNOWN: &[Known] = &[
         kind: Kind::Integer,
         scope: "open",
         default: "1073741824",
-        description: "the most that resolving holds in memory at a time, in bytes, at least 33554432; what is more goes to \
-                      the spill directory",
+        description: "the most that each call that reads or resolves, and each part that is read, holds in memory, in bytes, at least \
+                      33554432; what is more goes to the spill directory",
     },
     Known {
         key: SPILL_DIRECTORY,

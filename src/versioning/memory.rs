@@ -141,7 +141,7 @@ impl Memory {
     }
 
     /// A file without a name, which is gone when it is closed, also by the death of the process.
-    pub(super) fn file(&self) -> Result<File> {
+    pub fn file(&self) -> Result<File> {
         match &self.limits.directory {
             Some(directory) => tempfile::tempfile_in(directory),
             None => tempfile::tempfile(),
@@ -150,7 +150,7 @@ impl Memory {
     }
 
     /// The error of a file in the spill directory.
-    pub(super) fn broken(&self, cause: &io::Error) -> Error {
+    pub fn broken(&self, cause: &io::Error) -> Error {
         let directory = self.limits.directory.clone().unwrap_or_else(std::env::temp_dir);
         of_directory(&format!("the spill directory {}", directory.display()), cause)
             .with("path", directory.display())
