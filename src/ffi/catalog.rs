@@ -103,8 +103,8 @@ pub unsafe extern "C" fn metaxy_store_list(
 /// - `project_versions` (large list of large text, sorted): the project versions of the rows;
 /// - `columns` (large list of struct of `column`, `type`, large texts): the columns of the table, the same in each row.
 ///
-/// For a defined feature it takes some 32 bytes of memory for each row of the table, as a read does. Any thread. Fails
-/// with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND` if there is no
+/// For a defined feature it reads the ids and times of every row, within the option `memory.bytes`, as a read does. Any
+/// thread. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE`, `METAXY_NOT_FOUND` if there is no
 /// table of the feature, `METAXY_UNSUPPORTED`, `METAXY_SCHEMA_MISMATCH`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
 /// `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
 ///

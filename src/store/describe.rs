@@ -24,7 +24,7 @@ impl Store {
     /// that is defined, also without rows. The fallback stores are not asked.
     ///
     /// Samples are counted for a defined feature only, by the rule of a read: the latest row of each
-    /// sample within a version decides. It takes 32 bytes for each row of the table.
+    /// sample within a version decides.
     pub async fn describe(&self, feature: &str, call: &Call) -> Result<RecordBatch> {
         let key = FeatureKey::parse(feature)?;
         call.run(Box::pin(self.describe_key(&key)))
