@@ -28,6 +28,7 @@ const BUFFER_BYTES: u64 = 64 << 20;
 
 /// What a batch may take, about: of rows that are long there are few.
 const BATCH_BYTES: u64 = 8 << 20;
+const LEAST_ROWS: usize = 16;
 
 /// A set of rows of one table version, by their place in its files.
 #[derive(Clone, Debug, Default)]
@@ -81,9 +82,8 @@ impl Scan {
             Err(cause) => return futures::stream::iter([Err(table.failed("read", cause))]).boxed(),
         };
         // Each take runs on one core, so that there are some even for a few rows.
-        let within_bytes = usize::try_from(BATCH_BYTES / table.row_bytes()).unwrap_or(batch_rows);
-        let chunk_rows = batch_rows.min(addresses.len().div_ceil(TAKES)).min(within_bytes).max(1);
-        let chunks: Vec<Vec<u64>> = addresses.chunks(chunk_rows).map(<[u64]>::to_vec).collect();
+        let chunk_rows = batch_rows.min(addresses.len().div_ceil(TAKES)).min(within_bytes(&table, &columns));
+        let chunks: Vec<Vec<u64>> = addresses.chunks(chunk_rows.max(1)).map(<[u64]>::to_vec).collect();
         let taken = futures::stream::iter(chunks).map(move |chunk| {
             let (table, projection, damaged) = (table.clone(), projection.clone(), table.damaged());
             let take = tokio::spawn(async move {
@@ -118,7 +118,8 @@ impl Scan {
             // Which rows come is known: fetching a column row by row would be slower.
             scanner.materialization_style(MaterializationStyle::AllEarly);
         }
-        scanner.batch_size(query.batch_rows);
+        // Lance sees how long rows are when it has read the first batch.
+        scanner.batch_size(query.batch_rows.min(within_bytes(&table, &query.columns)));
         scanner.batch_size_bytes(BATCH_BYTES);
         scanner.io_buffer_size(BUFFER_BYTES);
         scanner.scan_in_order(true);
@@ -134,4 +135,9 @@ impl Scan {
             })
             .boxed())
     }
+}
+
+/// How many rows of these columns are a batch's bytes, about.
+fn within_bytes(table: &Table, columns: &[String]) -> usize {
+    usize::try_from(BATCH_BYTES / table.row_bytes(columns)).unwrap_or(usize::MAX).max(LEAST_ROWS)
 }

@@ -105,19 +105,20 @@ impl Table {
         counted.map_err(|_| self.damaged())?.map_err(|cause| self.failed("count the rows of", cause))
     }
 
-    /// What a row takes in the files, about; at least 1.
-    pub(super) fn row_bytes(&self) -> u64 {
+    /// What these columns of a row take in the files, about; at least 1. Columns of values of any length are taken for equally
+    /// long.
+    pub(super) fn row_bytes(&self, columns: &[String]) -> u64 {
         let (mut bytes, mut rows) = (0, 0);
         for fragment in self.dataset.manifest.fragments.iter() {
-            bytes += fragment
-                .files
-                .iter()
-                .filter_map(|file| file.file_size_bytes.get())
-                .map(u64::from)
-                .sum::<u64>();
+            let files = fragment.files.iter().filter_map(|file| file.file_size_bytes.get());
+            bytes += files.map(u64::from).sum::<u64>();
             rows += fragment.physical_rows.unwrap_or_default() as u64;
         }
-        (bytes / rows.max(1)).max(1)
+        let schema = self.schema();
+        let long = schema.fields().iter().filter(|field| field.data_type().primitive_width().is_none());
+        let (wanted, other): (Vec<_>, Vec<_>) = long.partition(|field| columns.contains(field.name()));
+        let (wanted, all) = (wanted.len() as u64, (wanted.len() + other.len()) as u64);
+        (bytes * wanted / (rows * all).max(1)).max(1)
     }
 
     /// The error for a panic of Lance, which means that the files make no sense to it.
