@@ -22,7 +22,7 @@ STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
 .PHONY: help demo test test-storage kill-test bench build header fmt lint clean rust build-tools \
-    install uninstall dist test-tools test-programs python-tools nanoarrow node azurite node-example minio go
+    install uninstall dist docs test-tools test-programs python-tools nanoarrow node azurite node-example minio go
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,11 @@ build: rust build-tools ## build the library for development
 header: rust build-tools ## write include/metaxy.h anew from src/ffi, and Julia's declarations from it
 	METAXY_UPDATE_HEADER=1 cargo test --test it header
 	python3 scripts/julia_declarations.py
+
+docs: python-tools ## the documentation as a site, build/docs/index.html
+	@rm -rf build/docs
+	$(PYTHON) -m sphinx -q -E -W --keep-going -b html -c docs -d build/doctrees . build/docs
+	@echo build/docs/index.html
 
 fmt: ## format the Rust sources
 	cargo fmt
@@ -134,10 +139,10 @@ test-programs:
 	    $(call has,readelf,binutils) $(call has,cmake,cmake) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) $(call has,pkg-config,pkg-config) \
 	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
 
-REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt tests/hosts/requirements.txt
+REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt tests/hosts/requirements.txt docs/requirements.txt
 python-tools: test-programs
 	@cat $(REQUIREMENTS) | cmp -s - $(METAXY_CACHE)/python/requirements.txt || { \
-	    echo "Installing Python Metaxy, moto, DuckDB and Ray into $(METAXY_CACHE)/python"; \
+	    echo "Installing Python Metaxy, moto, DuckDB, Ray and Sphinx into $(METAXY_CACHE)/python"; \
 	    [ -x $(PYTHON) ] || python3 -m venv $(METAXY_CACHE)/python; \
 	    $(PYTHON) -m pip install -q --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS)); \
 	    cat $(REQUIREMENTS) >$(METAXY_CACHE)/python/requirements.txt; }
