@@ -24,7 +24,7 @@ def draw(rows, legend, unit):
         x = NAMES + index * 150
         drawn.append(f'<rect class="bar bar{index}" x="{x}" y="4" width="11" height="11"/><text class="left" x="{x + 17}" y="14">{name}</text>')
     for name, values in rows:
-        shown = [(index, value) for index, value in enumerate(values) if value is not None]
+        shown = [one for one in enumerate(values) if one[1] is not None]
         middle = y + len(shown) * BAR / 2 + 4
         drawn.append(f'<text class="right" x="{NAMES - 8}" y="{middle}">{name}</text>')
         for index, value in shown:
@@ -43,8 +43,9 @@ def rows_of(measured, columns, rows):
     elif rows:
         measured = {row: {c: measured.get(f"{c}_{row}", measured.get(f"{row}_{c}")) for c in columns} for row in rows}
     found = [(name, [values.get(column) for column in columns]) for name, values in measured.items()]
-    if not found or any(all(value is None for value in values) for _, values in found):
-        raise ValueError(f"there is no {columns} in what was measured")
+    for number, column in enumerate(columns):
+        if all(values[number] is None for _, values in found):
+            raise ValueError(f"there is no {column} in what was measured")
     return found
 
 

@@ -22,7 +22,7 @@ pub const DOCUMENTS: &[&str] = &[
 
 /// What stands around a fragment of C in a document.
 const AROUND: [&str; 2] = [
-    "#include \"metaxy.h\"\nint main(void) {\n    MetaxyError *error = NULL;\n    \
+    "#include \"metaxy.h\"\n#include <stdio.h>\nint main(void) {\n    MetaxyError *error = NULL;\n    \
      MetaxyStore *store = NULL, *dev = NULL, *staging = NULL;\n    \
      MetaxyGraph *graph = NULL, *before = NULL;\n    char *text = NULL;\n    \
      struct ArrowArrayStream stores = {0}, report = {0};\n    \
