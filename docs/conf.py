@@ -1,7 +1,7 @@
 """How Sphinx makes a site of the Markdown pages and of the comments in include/metaxy.h: `make docs`.
 
-The sources are the whole checkout, so that a link from one page to another, to an example or to a source file means the same
-on a forge and in the site. What is wrong (a dead link, a page that is in no menu) is a warning, and `make docs` takes no warnings.
+The sources are the whole checkout, so that a link from one page to another, to an example or to a source file means the
+same on a forge and in the site. What is wrong (a dead link, a page that is in no menu) is a warning, and `make docs` takes none.
 """
 
 import re

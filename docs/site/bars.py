@@ -8,7 +8,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 RESULTS = Path(__file__).parents[2] / "benches/results"
-WIDTH, NAMES, BAR, GAP = 720, 120, 13, 12
+WIDTH, NAMES, BAR, GAP = 760, 160, 13, 12
 
 
 def number(value):
@@ -22,7 +22,8 @@ def draw(rows, legend, unit):
     drawn, y = [], 26
     for index, name in enumerate(legend):
         x = NAMES + index * 150
-        drawn.append(f'<rect class="bar bar{index}" x="{x}" y="4" width="11" height="11"/><text class="left" x="{x + 17}" y="14">{name}</text>')
+        drawn.append(f'<rect class="bar bar{index}" x="{x}" y="4" width="11" height="11"/>')
+        drawn.append(f'<text class="left" x="{x + 17}" y="14">{name}</text>')
     for name, values in rows:
         shown = [one for one in enumerate(values) if one[1] is not None]
         middle = y + len(shown) * BAR / 2 + 4
@@ -37,9 +38,9 @@ def draw(rows, legend, unit):
 
 
 def rows_of(measured, columns, rows):
-    """Names with the values of the columns: of a list of operations, of a table of tables, or of one whose keys are `column_row`."""
+    """Names with the values of the columns: of a list of operations, of a table of tables, or of one with keys `column_row`."""
     if isinstance(measured, list):
-        measured = {one["op"]: one for one in measured}
+        measured = {one.get("op") or one["host"]: one for one in measured}
     elif rows:
         measured = {row: {c: measured.get(f"{c}_{row}", measured.get(f"{row}_{c}")) for c in columns} for row in rows}
     found = [(name, [values.get(column) for column in columns]) for name, values in measured.items()]
@@ -50,14 +51,19 @@ def rows_of(measured, columns, rows):
 
 
 class Bars(SphinxDirective):
-    """`bars file.json`: what the columns `:columns:` have, in the unit `:unit:`; of `:rows:`, where the file is one table."""
+    """`bars file.json`: what the columns `:columns:` have, in the unit `:unit:`; of `:rows:`, where the file is one table.
+
+    With `:optional:` the file need not be there yet."""
 
     required_arguments = 1
     option_spec = dict.fromkeys(["columns", "legend", "unit", "rows", "per"], directives.unchanged_required)
+    option_spec["optional"] = directives.flag
 
     def run(self):
         file = RESULTS / self.arguments[0]
         self.env.note_dependency(str(file))
+        if "optional" in self.options and not file.exists():
+            return [nodes.paragraph("", "Not measured yet.")]
         columns, legend = self.options["columns"].split(), self.options["legend"].split(", ")
         try:
             rows = rows_of(json.loads(file.read_text()), columns, self.options.get("rows", "").split())
@@ -74,8 +80,8 @@ class Machine(SphinxDirective):
     def run(self):
         file = RESULTS / "machine.json"
         self.env.note_dependency(str(file))
-        facts = json.loads(file.read_text())
-        return self.parse_text_to_nodes("| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.items()))
+        facts = json.loads(file.read_text()).items()
+        return self.parse_text_to_nodes("\n".join(["| | |\n|---|---|", *(f"| {name} | {value} |" for name, value in facts)]))
 
 
 def setup(app):

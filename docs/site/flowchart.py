@@ -1,7 +1,7 @@
 """Draws the flowcharts of the pages, which are Mermaid on a forge, as SVG: so that the site needs no script, and no network.
 
-Of Mermaid's language it knows what the pages use, and refuses all else: `flowchart LR`, nodes `id["label"]` with `<b>` and `<br/>`,
-and edges `a --> b` and `a -- label --> b`.
+Of Mermaid's language it knows what the pages use, and refuses all else: `flowchart LR`, nodes `id["label"]` with `<b>` and
+`<br/>`, and edges `a --> b` and `a -- label --> b`.
 """
 
 import re

@@ -1,6 +1,6 @@
 """What include/metaxy.h declares, and what its comments say of it.
 
-The header is generated from src/ffi, and the pages from the header: there is one place where a sentence about a function is written.
+The header is generated from src/ffi, and the pages from the header: a sentence about a function is written in one place.
 """
 
 import re
@@ -57,6 +57,10 @@ class Declaration:
         return re.split(r"(?<=\.) |: (?=`)", " ".join(self.paragraphs[0].split()))[0].rstrip(".:") + "."
 
 
+def without_stars(comment):
+    return re.sub(r"^ \* ?", "", comment, flags=re.M).strip()
+
+
 @dataclass
 class Header:
     rules: str
@@ -68,9 +72,8 @@ class Header:
     @cache
     def read(cls):
         text = HEADER.read_text()
-        comment = lambda body: "\n".join(re.sub(r"^ \* ?", "", line) for line in body.strip("\n").split("\n")).strip()
-        rules = comment(re.search(r"/\*\*\n \* @file\n(.*?)\*/", text, re.S)[1]).split("What holds for every function:")[1].strip()
-        header = cls(rules, {}, {}, {})
+        first = without_stars(re.search(r"/\*\*\n \* @file\n(.*?)\*/", text, re.S)[1])
+        header = cls(first.split("What holds for every function:")[1].strip(), {}, {}, {})
         for body, code in re.findall(r"/\*\*\n((?: \*(?!/).*\n)+) \*/\n((?!/\*)[^;#]*?;|#define .*)", text):
             code = " ".join(code.split())
             if code.startswith("#define"):
@@ -79,7 +82,7 @@ class Header:
                 kind, name = header.types, re.search(r"(Metaxy\w+)\)?(?:\(.*\))?;", code)[1]
             else:
                 kind, name = header.functions, re.search(r"(\w+)\(", code)[1]
-            kind[name] = Declaration(name, code.rstrip(";"), comment(body))
+            kind[name] = Declaration(name, code.rstrip(";"), without_stars(body))
         return header
 
     def part(self, name):
@@ -91,7 +94,8 @@ class Header:
 @cache
 def statuses():
     """The names of the statuses, in their order."""
-    return [name for name in re.findall(r"#define (METAXY_[A-Z_]+) \d+\n", HEADER.read_text().split("METAXY_LOG_ERROR")[0]) if "VERSION" not in name]
+    names = list(Header.read().constants)
+    return names[names.index("METAXY_OK") : names.index("METAXY_LOG_ERROR")]
 
 
 # ---- who owns what ----
@@ -102,8 +106,8 @@ REFERENCE = re.compile(r"(?:Pointers, threads and statuses as|are as for) `(\w+)
 
 
 def ownership(function):
-    """For each pointer but that to the error: what becomes of it, and how what is given out is freed. It is what the comment says;
-    where that says nothing of a handle, it is borrowed."""
+    """For each pointer but that to the error: what becomes of it, and how what is given out is freed. It is what the comment
+    says; where that says nothing of a handle, it is borrowed."""
     pointers = [one for one in function.parameters if one.is_pointer]
     if function.name != "metaxy_error_from_stream":
         pointers = [one for one in pointers if one.type != "MetaxyError **"]
@@ -117,7 +121,8 @@ def ownership(function):
 
 def of_parameter(function, parameter):
     name, text = f"`{parameter.name}`", " ".join(function.sentences)
-    if re.search(rf"{name} (may be NULL; it )?is moved in|{name} an array of as many streams\. Every stream is moved in", text):
+    many = rf"{name} an array of as many streams\. Every stream"
+    if re.search(rf"({name}|{name} may be NULL; it|{many}) is moved in", text):
         return "moved in", ""
     if f"{name} is consumed" in text:
         return "consumed", ""

@@ -1,4 +1,4 @@
-"""The header's comments as pages: the directives `functions`, `types`, `constants`, `statuses`, `rules`, `overview` and `ownership`."""
+"""The header's comments as pages: a directive for each class below, by its name in small letters."""
 
 import re
 
@@ -50,7 +50,7 @@ def described(function):
 class Types(FromHeader):
     def markdown(self, header):
         for one in header.types.values():
-            code = re.sub(r"^typedef (struct \w+ )?", "", one.code) if "(" not in one.code else one.code.removeprefix("typedef ")
+            code = re.sub(r"^typedef (struct \w+ (?=\w+$))?", "", one.code)
             yield f"````{{c:type}} {code}\n{one.comment}\n````\n"
 
 
@@ -93,14 +93,15 @@ class Ownership(FromHeader):
     def markdown(self, header):
         yield "| function | borrowed | taken | given | threads |\n|---|---|---|---|---|"
         for function in header.functions.values():
-            cells = {"borrowed": [], "moved in": [], "consumed": [], "filled in": [], "given out": []}
+            borrowed, taken, given = [], [], []
+            cells = {"borrowed": borrowed, "moved in": taken, "consumed": taken, "filled in": given, "given out": given}
             for name, (kind, how) in ownership(function).items():
                 shown = name if " " in name else f"`{name}`"
                 cells[kind].append(f"{shown}: {how}" if how else shown)
-            if any(cells.values()):
+            if borrowed or taken or given:
                 called = "one" if threads(function).startswith("One") else "any"
-                row = [cells["borrowed"], cells["moved in"] + cells["consumed"], cells["filled in"] + cells["given out"], [called]]
-                yield f"| `{function.name}` | {' | '.join(', '.join(cell) for cell in row)} |"
+                row = [f"`{function.name}`", *(", ".join(cell) for cell in (borrowed, taken, given)), called]
+                yield f"| {' | '.join(row)} |"
 
 
 def missing(app, env):
@@ -110,7 +111,7 @@ def missing(app, env):
 
 
 def link(app, document, page):
-    """Links what a page names as code to where it is explained: functions and types to the reference, statuses to their examples."""
+    """Links what a page names as code: functions and types to the reference, statuses to their examples."""
     places = {name: (where, anchor) for name, _, _, where, anchor, _ in app.env.get_domain("c").get_objects()}
     places |= {name: ("docs/errors", name.lower().replace("_", "-")) for name in statuses() if name != "METAXY_OK"}
     for literal in list(document.findall(nodes.literal)):

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::hosts::with_tools;
@@ -79,6 +80,11 @@ fn every_exported_function_is_in_the_reference_once() {
 
 #[test]
 fn every_link_of_the_site_leads_somewhere_without_a_network() {
+    let made = fs::read_to_string(format!("{ROOT}/Makefile")).expect("Makefile");
+    assert!(
+        made.contains("-m sphinx -q -E -W --keep-going -b html -c docs"),
+        "`make docs` builds it as this test does"
+    );
     let mut links = 0;
     for (path, page) in site() {
         let folder = path.parent().expect("a folder");
@@ -111,8 +117,7 @@ fn what_is_wrong_with_a_page_or_a_comment_fails_the_build() {
     let checkout = tempfile::tempdir().expect("a temporary directory");
     // Files that are no pages may be links; Sphinx looks where a link to a page leads.
     for folder in ["src", "benches", "tests"] {
-        std::os::unix::fs::symlink(Path::new(ROOT).join(folder), checkout.path().join(folder))
-            .expect("a link");
+        symlink(Path::new(ROOT).join(folder), checkout.path().join(folder)).expect("a link");
     }
     for name in [
         "README.md",
@@ -193,21 +198,17 @@ fn folder() -> &'static Path {
         let folder = library().with_file_name("quickstart");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("bin")).expect("a folder");
-        std::os::unix::fs::symlink(ROOT, folder.join("libmetaxy")).expect("a link");
-        std::os::unix::fs::symlink(installed(), folder.join("metaxy")).expect("a link");
+        symlink(ROOT, folder.join("libmetaxy")).expect("a link");
+        symlink(installed(), folder.join("metaxy")).expect("a link");
         // Nothing is fetched while testing: what `npm ci` would install, the Makefile has installed.
         let packages = cache().join("node-example/node_modules");
-        let npm = format!("#!/bin/sh\n[ \"$*\" = ci ] && cmp package-lock.json ../libmetaxy/examples/node/package-lock.json && ln -s '{}' .\n", packages.display());
-        fs::write(folder.join("bin/npm"), npm).expect("a program");
-        finish(executable(&folder.join("bin/npm")), "chmod is part of the system");
+        let npm = folder.join("bin/npm");
+        let installs =
+            format!("[ \"$*\" = ci ] && [ -e package-lock.json ] && ln -s '{}' .", packages.display());
+        fs::write(&npm, format!("#!/bin/sh\n{installs}\n")).expect("a program");
+        fs::set_permissions(&npm, fs::Permissions::from_mode(0o755)).expect("a program that may be run");
         folder
     })
-}
-
-fn executable(file: &Path) -> Command {
-    let mut chmod = Command::new("chmod");
-    chmod.arg("+x").arg(file);
-    chmod
 }
 
 /// Follows the section of a host in an empty folder: each block is run, and what the last one printed is what the page says.
@@ -226,8 +227,9 @@ fn follow(host: &str) {
         let (language, text) = block.split_once('\n').expect("a block of several lines");
         let script = match language {
             "sh" => text.to_owned(),
-            "python" => format!("{}\npython hello.py", written(&empty.join("hello.py"), text)),
-            "js" => format!("{}\nnode hello.mjs", written(&empty.join("hello.mjs"), text)),
+            // As the page says that they are saved and run.
+            "python" => saved(&empty, "python hello.py", text),
+            "js" => saved(&empty, "node hello.mjs", text),
             "text" => {
                 assert_eq!(trimmed(&printed), trimmed(text), "what the quickstart in {host} prints");
                 compared += 1;
@@ -253,16 +255,16 @@ fn follow(host: &str) {
         {
             shell.env(name, value);
         }
-        let output: Output = finish(shell, TOOLS);
-        printed = String::from_utf8(output.stdout).expect("UTF-8");
+        printed = String::from_utf8(finish(shell, TOOLS).stdout).expect("UTF-8");
     }
     assert_eq!(compared, 1, "the quickstart in {host} shows what is printed");
 }
 
-/// Writes a program that the page tells to save; there is nothing else to type for it.
-fn written(file: &Path, text: &str) -> &'static str {
-    fs::write(file, text).expect("a program");
-    ""
+/// Saves a program, and gives the command that runs it.
+fn saved(folder: &Path, command: &str, program: &str) -> String {
+    let file = command.split(' ').next_back().expect("a file");
+    fs::write(folder.join(file), program).expect("a program");
+    command.to_owned()
 }
 
 /// Without blanks at the ends of lines.
@@ -415,10 +417,10 @@ fn the_commands_of_the_readme_work() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let inside = |path: &str| directory.path().join(path);
     for folder in ["include", "examples"] {
-        std::os::unix::fs::symlink(Path::new(ROOT).join(folder), inside(folder)).expect("a link");
+        symlink(Path::new(ROOT).join(folder), inside(folder)).expect("a link");
     }
     fs::create_dir_all(inside("target/release")).expect("a folder");
-    std::os::unix::fs::symlink(library(), inside("target/release/libmetaxy.so")).expect("a link");
+    symlink(library(), inside("target/release/libmetaxy.so")).expect("a link");
     let program =
         blocks(&text, "c").into_iter().find(|block| block.contains("int main(")).expect("a program");
     fs::write(inside("program.c"), program).expect("a program");
