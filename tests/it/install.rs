@@ -14,7 +14,7 @@ use crate::readme::blocks;
 const TOOLS: &str = "make test-tools installs it";
 
 /// An installation below a prefix, moved to another folder than it was made for.
-fn installed() -> &'static Path {
+pub fn installed() -> &'static Path {
     static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         // Beside the library, so that it is renamed there and not copied once more; removed when tests begin.

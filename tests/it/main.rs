@@ -9,6 +9,7 @@ mod conformance;
 mod copy;
 mod cpp;
 mod delete;
+mod docs;
 mod drop;
 mod durability;
 mod faults;
