@@ -97,8 +97,8 @@ pub unsafe extern "C" fn metaxy_increment_request_add_filter(
     }
 }
 
-/// Adds a condition on the stored rows of the feature that is resolved: a sample whose row fails it is left alone, and is
-/// neither new, nor stale, nor orphaned.
+/// Adds a condition on the stored rows of the feature that is resolved: those that fail it are not compared. A sample of
+/// which no row meets it is left alone, and is neither new, nor stale, nor orphaned.
 ///
 /// `filter` is borrowed for the call and parsed when resolving. One thread at a time. Fails with
 /// `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.

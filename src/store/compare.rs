@@ -129,7 +129,7 @@ pub struct StoredRows {
 
 /// What stored rows are asked besides their provenance.
 pub struct Conditions {
-    /// Those that fail one of these are left alone.
+    /// Those that fail one of these are not compared; a sample that has no others is left alone.
     pub targets: Vec<Filter>,
     /// Those that fail one of these are not orphaned.
     pub orphans: Vec<Filter>,

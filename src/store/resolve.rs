@@ -29,7 +29,8 @@ pub struct IncrementRequest {
     pub filters: Vec<(String, String)>,
     /// Conditions on the rows of each feature that it depends on, on its own, and on samples.
     pub global_filters: Vec<String>,
-    /// Conditions on the stored rows of the feature: a sample whose row fails one is left alone.
+    /// Conditions on the stored rows of the feature: those that fail one are not compared, and a sample that has no
+    /// others is left alone.
     pub target_filters: Vec<String>,
     /// Conditions on the stored rows of the feature: a sample whose row meets one is stale.
     pub staleness_predicates: Vec<String>,

@@ -455,10 +455,11 @@ impl Model {
             false => self.current(feature).unwrap_or_default(),
         };
         let on = self.compared_by(feature, columns);
-        let left_alone =
-            |row: &Row| !request.of(feature).chain(&request.target).all(|condition| condition.met(row));
+        let compared =
+            |row: &Row| request.of(feature).chain(&request.target).all(|condition| condition.met(row));
+        let (stored, others): (Vec<Row>, Vec<Row>) = stored.into_iter().partition(compared);
         let alone: BTreeSet<String> =
-            stored.iter().filter(|row| left_alone(row)).map(|row| key(row, &on)).collect();
+            distinct(&others, &on).difference(&distinct(&stored, &on)).cloned().collect();
         let mut found = Expected::default();
         for row in expected.iter().filter(|row| !alone.contains(&key(row, &on))) {
             let same: Vec<&Row> = stored.iter().filter(|stored| key(stored, &on) == key(row, &on)).collect();
@@ -476,10 +477,7 @@ impl Model {
             }
         }
         let there: BTreeSet<String> = distinct(&expected, &on);
-        let gone = stored.iter().filter(|row| {
-            let key = key(row, &on);
-            !there.contains(&key) && !alone.contains(&key)
-        });
+        let gone = stored.iter().filter(|row| !there.contains(&key(row, &on)));
         let gone = gone.filter(|row| request.global.iter().all(|condition| condition.met(row)));
         found.orphaned = gone.cloned().collect();
         let input = there.difference(&alone).count();

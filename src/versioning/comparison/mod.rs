@@ -39,9 +39,9 @@ pub struct Stored {
     pub mark: Option<u64>,
     /// Where it is, in at most 60 bits.
     pub address: u64,
-    /// Its sample is left alone.
+    /// It is not compared, and its sample is left alone unless another row of it is.
     pub skipped: bool,
-    /// Its sample is stale, whatever its provenance.
+    /// If it is compared, its sample is stale, whatever its provenance.
     pub forced: bool,
     /// It may be orphaned.
     pub orphan: bool,

@@ -107,12 +107,13 @@ impl Part {
 
     /// Makes ready for looking up.
     pub fn sort(&mut self) {
-        self.entries.sort_unstable_by_key(|entry| (entry.key, entry.mark));
-        // The first of the rows of a key answers for all of them.
+        self.entries.sort_unstable_by_key(order);
+        // The first of the rows of a key answers for all of them. It is skipped only if they all are.
         for rows in self.entries.chunk_by_mut(|one, other| one.key == other.key) {
-            let flags = rows.iter().fold(0, |flags, row| flags | row.flags());
+            let compared = rows.iter().filter(|row| !row.is(SKIPPED));
+            let flags = compared.fold(0, |flags, row| flags | row.flags());
             if let Some(first) = rows.first_mut() {
-                first.set(flags & (SKIPPED | FORCED | SEEN));
+                first.set(flags & (FORCED | SEEN));
             }
         }
         let places = self.entries.len() / PER_PLACE + 1;
@@ -174,15 +175,21 @@ impl Part {
             .chunk_by(|one, other| one.key == other.key)
             .filter(|rows| rows.first().is_some_and(|first| !first.is(SEEN | SKIPPED)))
             .flatten()
-            .filter(|row| row.is(ORPHAN))
+            .filter(|row| row.is(ORPHAN) && !row.is(SKIPPED))
             .map(Entry::address)
     }
 }
 
-/// Whether one of the rows, in their order, is of this key and has this mark.
+/// The order of rows: those of one key together, first those that are compared.
+fn order(row: &Entry) -> (u128, bool, u64) {
+    (row.key, row.is(SKIPPED), row.mark)
+}
+
+/// Whether one of the rows, in their order, is compared, is of this key and has this mark.
 fn has_mark(rows: &[Entry], key: u128, mark: u64) -> bool {
-    let before = rows.partition_point(|row| (row.key, row.mark) < (key, mark));
-    rows.get(before).is_some_and(|row| (row.key, row.mark) == (key, mark))
+    let wanted = (key, false, mark);
+    let before = rows.partition_point(|row| order(row) < wanted);
+    rows.get(before).is_some_and(|row| order(row) == wanted)
 }
 
 /// The place of a key in a directory of so many, by the bits after the first ones.

@@ -118,7 +118,8 @@ impl Spilled {
     }
 
     /// As [`Spilled::settle`] for rows that are all of one key, which cannot be split. Of those with the same
-    /// mark one is enough to compare with: the children of a sample have its mark.
+    /// mark one is enough to compare with: the children of a sample have its mark. Those that are skipped count
+    /// only if there are no others.
     fn settle_key<F, O>(
         self,
         file: &mut SpillFile,
@@ -131,16 +132,20 @@ impl Spilled {
         O: FnMut(u64) -> Result<()>,
     {
         let mut part = self.part();
-        let (mut marks, mut flags) = (HashSet::new(), 0);
+        let (mut marks, mut flags, mut skipped) = (HashSet::new(), 0, None);
         self.stored.each(file, |_, record| {
             let entry = Entry::of_record(record);
-            flags |= entry.flags() & (SKIPPED | FORCED | SEEN);
+            if entry.is(SKIPPED) {
+                skipped = Some(entry);
+                return Ok(());
+            }
+            flags |= entry.flags() & (FORCED | SEEN);
             if marks.insert(entry.mark) {
                 part.push(entry);
             }
             Ok(())
         })?;
-        if let Some(mut entry) = part.entries().first().copied() {
+        if let Some(mut entry) = part.entries().first().copied().or(skipped) {
             entry.set(flags);
             part.push(entry);
         }
@@ -152,7 +157,7 @@ impl Spilled {
         }
         self.stored.each(file, |_, record| {
             let entry = Entry::of_record(record);
-            if entry.is(ORPHAN) { orphaned(entry.address()) } else { Ok(()) }
+            if entry.is(ORPHAN) && !entry.is(SKIPPED) { orphaned(entry.address()) } else { Ok(()) }
         })
     }
 

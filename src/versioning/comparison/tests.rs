@@ -59,9 +59,9 @@ fn model(stored: &[Stored], expected: &[Expected]) -> Outcome {
                 new_keys.insert(*key);
                 Some(Change::New)
             }
-            Some(rows) if rows.iter().any(|row| row.skipped) => continue,
-            Some(rows) if rows.iter().any(|row| row.forced) => Some(Change::Stale),
-            Some(rows) if mark.is_none() || rows.iter().any(|row| row.mark == *mark) => None,
+            Some(rows) if rows.iter().all(|row| row.skipped) => continue,
+            Some(rows) if compared(rows).any(|row| row.forced) => Some(Change::Stale),
+            Some(rows) if mark.is_none() || compared(rows).any(|row| row.mark == *mark) => None,
             Some(_) => Some(Change::Stale),
         };
         keys.insert(*key);
@@ -69,12 +69,16 @@ fn model(stored: &[Stored], expected: &[Expected]) -> Outcome {
     }
     let expected: BTreeSet<u128> = expected.iter().map(|row| row.key).collect();
     for (key, rows) in rows {
-        if !expected.contains(&key) && !rows.iter().any(|row| row.skipped) {
-            outcome.orphans.extend(rows.iter().filter(|row| row.orphan).map(|row| row.address));
+        if !expected.contains(&key) {
+            outcome.orphans.extend(compared(&rows).filter(|row| row.orphan).map(|row| row.address));
         }
     }
     outcome.tally = Tally { keys: keys.len() as u64, new_keys: new_keys.len() as u64 };
     outcome
+}
+
+fn compared<'r>(rows: &[&'r Stored]) -> impl Iterator<Item = &'r Stored> {
+    rows.iter().copied().filter(|row| !row.skipped)
 }
 
 /// Numbers spread as hashes are.
@@ -103,11 +107,12 @@ fn keys() -> impl Strategy<Value = fn(u64) -> u128> {
 }
 
 fn rows() -> impl Strategy<Value = (Vec<Stored>, Vec<Expected>)> {
-    (keys(), prop_oneof![Just(2_u64), Just(20), Just(400)], 0_usize..300, 0_usize..300).prop_flat_map(
-        |(key, different, stored, expected)| {
+    let skipped = prop_oneof![Just(4), Just(60), Just(98)];
+    (keys(), prop_oneof![Just(2_u64), Just(20), Just(400)], skipped, 0_usize..300, 0_usize..300)
+        .prop_flat_map(|(key, different, skipped, stored, expected)| {
             let flag = |likely: u32| proptest::bool::weighted(f64::from(likely) / 100.0);
             let stored =
-                proptest::collection::vec((0..different, marks(), flag(4), flag(10), flag(80)), stored);
+                proptest::collection::vec((0..different, marks(), flag(skipped), flag(10), flag(80)), stored);
             let expected = proptest::collection::vec((0..different, marks()), expected);
             (stored, expected).prop_map(move |(stored, expected)| {
                 let stored = (0..).zip(stored).map(|(place, (number, mark, skipped, forced, orphan))| {
@@ -116,8 +121,7 @@ fn rows() -> impl Strategy<Value = (Vec<Stored>, Vec<Expected>)> {
                 let expected = expected.into_iter().map(|(number, mark)| Expected { key: key(number), mark });
                 (stored.collect(), expected.collect())
             })
-        },
-    )
+        })
 }
 
 proptest! {
@@ -138,7 +142,7 @@ proptest! {
 fn many(keys: u64, children: u64) -> (Vec<Stored>, Vec<Expected>) {
     let of_key = |number: u64| {
         (0..children).map(move |child| Stored {
-            skipped: number % 101 == 0 && child == 1,
+            skipped: number % 101 == 0 && child == 1 || number % 103 == 0,
             forced: number % 97 == 0 && child == 0,
             ..stored(key(number), Some(number % 5 + child % 2), number * children + child)
         })
@@ -162,15 +166,20 @@ fn rows_of_one_key_may_be_any_number() {
     let crowd = key(1);
     let (others, expected) = many(200, 1);
     for (skipped, forced, is_expected) in [
-        (false, false, false),
-        (false, false, true),
-        (false, true, true),
-        (true, false, true),
-        (true, false, false),
+        (0, false, false),
+        (0, false, true),
+        (0, true, true),
+        (1, false, true),
+        (1, false, false),
+        (4000, true, true),
+        (4999, false, true),
+        (4999, false, false),
+        (5000, true, true),
+        (5000, false, false),
     ] {
         let mut rows: Vec<Stored> =
             (0..5000).map(|child| stored(crowd, Some(child % 3 + 1), 1000 + child)).collect();
-        rows[4000].skipped = skipped;
+        rows.iter_mut().take(skipped).for_each(|row| row.skipped = true);
         rows[3000].forced = forced;
         rows.extend(&others[2..]);
         let mut expected: Vec<Expected> = expected.iter().filter(|row| row.key != crowd).copied().collect();
