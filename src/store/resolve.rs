@@ -20,7 +20,7 @@ use super::upstream::{Upstream, comparable};
 use super::workload::{Workload, spread};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Graph, Lineage, Plan};
-use crate::versioning::{Change, Comparison, Expected, Memory, SampleHash, Shard, Spool, Tally};
+use crate::versioning::{Change, Comparison, Expected, Memory, Rules, SampleHash, Shard, Spool, Tally};
 
 /// What to resolve of a feature. By default: all of it.
 #[derive(Clone, Debug, Default)]
@@ -151,7 +151,8 @@ impl Store {
         let sharded = plan.join_columns().len();
         let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
         let memory = self.memory();
-        let mut comparison = Comparison::new(&memory, false);
+        let rules = Rules { repeats: false, every: agree(&plan) };
+        let mut comparison = Comparison::new(&memory, rules);
         if let Some(stored) = &stored {
             add_stored(&mut comparison, stored, &keying, key, call).await?;
         }
@@ -320,6 +321,17 @@ fn comparison_columns(
     columns.collect()
 }
 
+/// Whether rows that are joined by the same values are expected to be of one provenance, so that whatever is stored of
+/// them must be of it, as in Metaxy. Children speak for their siblings, and rows that share fewer columns than they are
+/// told apart by differ from each other.
+fn agree(plan: &Plan<'_>) -> bool {
+    let joined = plan.join_columns();
+    plan.upstreams.iter().all(|upstream| {
+        !matches!(upstream.dep.lineage, Lineage::Expansion { .. })
+            && upstream.input_id_columns(plan.feature).iter().all(|column| joined.contains(column))
+    })
+}
+
 /// The [`comparison_columns`] of rows that are computed from dependencies.
 pub(super) fn compared_columns(
     plan: &Plan<'_>,
@@ -397,7 +409,8 @@ async fn compare(
         _ => false,
     };
     // Where nothing is stored nobody needs to know how often a key comes.
-    let mut comparison = Comparison::new(&memory, !unique && stored.is_some());
+    let rules = Rules { repeats: !unique && stored.is_some(), every: agree(plan) };
+    let mut comparison = Comparison::new(&memory, rules);
     if let Some(stored) = &stored {
         add_stored(&mut comparison, stored, &keying, key, call).await?;
     }

@@ -443,6 +443,20 @@ impl Model {
         }
     }
 
+    /// Whether rows that are joined by the same values have one provenance, which all that is stored of them must have.
+    fn agree(&self, feature: &str) -> bool {
+        let (spec, on) = (&self.specs[feature], self.join_columns(feature));
+        list(&spec["deps"]).iter().all(|dep| {
+            let ids = match (kind(dep), &dep["lineage"]["relationship"]["on"]) {
+                ("1:N", _) => return false,
+                ("1:1", _) => renamed_ids(dep, &self.specs[text(&dep["feature"])]),
+                (_, Value::Array(_)) => strings(&dep["lineage"]["relationship"]["on"]),
+                _ => strings(&spec["id_columns"]),
+            };
+            ids.iter().all(|id| on.contains(id))
+        })
+    }
+
     fn compare(
         &self,
         feature: &str,
@@ -467,10 +481,12 @@ impl Model {
                 found.new.push(row.clone());
                 continue;
             }
-            let unchanged = same.iter().any(|stored| match (row.get(PROVENANCE), stored.get(PROVENANCE)) {
-                (None, _) => true,
-                (expected, stored) => expected == stored,
-            });
+            let agrees = |stored: &&Row| row.get(PROVENANCE) == stored.get(PROVENANCE);
+            let unchanged = match self.agree(feature) {
+                _ if !row.contains_key(PROVENANCE) => true,
+                true => same.iter().all(agrees),
+                false => same.iter().any(agrees),
+            };
             let told = request.stale_when.iter().any(|condition| same.iter().any(|row| condition.met(row)));
             if !unchanged || told {
                 found.stale.push(row.clone());

@@ -423,3 +423,42 @@ fn a_column_with_the_name_of_an_id_is_none() {
     }
     assert_eq!(all(&store, "scene"), [[""; 0]; 3]);
 }
+
+#[test]
+fn all_rows_of_a_sample_must_be_of_its_provenance_unless_they_are_children() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    let expansion = json!({"feature": "video", "lineage": {"relationship": {"type": "1:N", "on": ["id"]}}});
+    let scene = |key: &str, dep: Value| json!({"key": key, "id_columns": ["id", "scene"], "fields": ["x"], "deps": [dep]});
+    store.define(&root("video", &["x"])).unwrap();
+    define(&store, json!([scene("plain", json!({"feature": "video"})), scene("expanded", expansion)]));
+    videos(&store, &["a"], &["1"]);
+    let with_scenes = |feature: &str, scenes: &[i64]| {
+        let increment = resolve(&store, feature, &IncrementRequest::default()).unwrap();
+        for found in [Part::New, Part::Stale].iter().flat_map(|of| part(&increment, *of)) {
+            for scene in scenes.iter().filter(|_| found.num_rows() > 0) {
+                let mut columns = found.columns().to_vec();
+                columns.push(Arc::new(Int64Array::from(vec![*scene; found.num_rows()])));
+                let mut names: Vec<String> =
+                    found.schema().fields().iter().map(|field| field.name().clone()).collect();
+                names.push("scene".to_owned());
+                let named = names.iter().map(String::as_str).zip(columns).collect();
+                write(&store, feature, &[batch(named)], &[]).unwrap();
+            }
+        }
+    };
+    for feature in ["plain", "expanded"] {
+        with_scenes(feature, &[0, 1]);
+        assert_eq!(all(&store, feature), [[""; 0]; 3]);
+    }
+    videos(&store, &["a"], &["2"]);
+    for feature in ["plain", "expanded"] {
+        with_scenes(feature, &[0]);
+    }
+    assert_eq!(all(&store, "plain"), [vec![], vec!["a"], vec![]]);
+    assert_eq!(all(&store, "expanded"), [[""; 0]; 3]);
+    // Which row is left over only its user knows.
+    let rest = ReadRequest { filters: vec!["scene = 1".into()], ..Default::default() };
+    store.runtime().block_on(store.delete("plain", &rest, &options(&[]), &Call::default())).unwrap();
+    assert_eq!(all(&store, "plain"), [[""; 0]; 3]);
+}

@@ -94,8 +94,7 @@ pub fn check(what: &str, found: &Expected, expected: &Expected) {
 pub fn processed(spec: &Value, columns: &[(String, Value)], expected: &Expected, round: usize) -> Vec<Value> {
     let ids: Vec<String> =
         spec["id_columns"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
-    let expands =
-        spec["deps"].as_array().unwrap().iter().any(|dep| dep["lineage"]["relationship"]["type"] == "1:N");
+    let expands = spec["metadata"]["children"] == json!(true);
     let mut there: BTreeSet<String> = BTreeSet::new();
     let mut rows = Vec::new();
     for row in expected.new.iter().chain(&expected.stale) {
@@ -370,6 +369,12 @@ fn scenarios_are_of_every_kind() {
         }
         for spec in &scenario.specs {
             count("several dependencies", spec["deps"].as_array().unwrap().len() > 2);
+            let declared = spec["deps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|dep| dep["lineage"]["relationship"]["type"] == "1:N");
+            count("children of 1:1", spec["metadata"]["children"] == json!(true) && !declared);
             count("explicit fields", spec["fields"][0]["deps"].get(0).is_some());
             count("all fields", spec["fields"][0]["deps"].is_string());
         }
@@ -397,7 +402,7 @@ fn scenarios_are_of_every_kind() {
         }
     }
     println!("{kinds:#?}");
-    assert_eq!(kinds.len(), 27, "{kinds:#?}");
+    assert_eq!(kinds.len(), 28, "{kinds:#?}");
     for (kind, count) in kinds {
         assert!(count >= 20, "only {count} of 400 scenarios have {kind}");
     }

@@ -212,7 +212,9 @@ impl Maker {
         if level == Level::Frame && (frames > 1 || frames == 1 && self.dialect == Dialect::Both) {
             upstreams.retain(|upstream| upstream.level == Level::Frame);
         }
-        let expands = level == Level::Frame && frames == 0;
+        let children = level == Level::Frame && frames == 0;
+        // Whoever processes them may make several rows of one, whether the definition says so or not.
+        let expands = children && !dice.chance(4);
         let all_frames =
             level == Level::Frame && upstreams.iter().all(|upstream| upstream.level == Level::Frame);
         let own: &[&str] = if level == Level::Frame { &["vid", "frame"] } else { &["vid"] };
@@ -320,8 +322,8 @@ impl Maker {
             _ => {}
         }
         let mut spec = json!({
-            "key": KEYS[place], "id_columns": own, "deps": deps, "fields": fields, "metadata": {},
-            "description": null,
+            "key": KEYS[place], "id_columns": own, "deps": deps, "fields": fields,
+            "metadata": {"children": children}, "description": null,
         });
         let mut model = Model::default();
         model.define(&self.features.iter().map(|feature| feature.spec.clone()).collect::<Vec<_>>());

@@ -47,6 +47,15 @@ pub struct Stored {
     pub orphan: bool,
 }
 
+/// What is known of the rows that are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// An expected key may come again. If none does, new ones need not be remembered.
+    pub repeats: bool,
+    /// All rows that are stored of a key must be of the provenance that is expected; else one of them is enough.
+    pub every: bool,
+}
+
 /// What there is to do for an expected row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
@@ -68,7 +77,7 @@ pub struct Comparison {
     memory: MemoryReservation,
     file: SpillFile,
     parts: Vec<State>,
-    repeats: bool,
+    rules: Rules,
     /// How many numbers say where an expected row comes from, once there was one.
     origin: Option<usize>,
     /// The keys and marks of expected rows that are not looked up yet, and where they come from.
@@ -93,15 +102,14 @@ impl State {
 }
 
 impl Comparison {
-    /// Without `repeats` no expected key comes twice: then new ones need not be remembered.
-    pub fn new(memory: &Memory, repeats: bool) -> Comparison {
+    pub fn new(memory: &Memory, rules: Rules) -> Comparison {
         let reservation = memory.reserve("comparison");
-        let new = || State::Held(Part::new(reservation.new_empty(), PART_BITS, repeats));
+        let new = || State::Held(Part::new(reservation.new_empty(), PART_BITS, rules));
         Comparison {
             parts: std::iter::repeat_with(new).take(1 << PART_BITS).collect(),
             memory: reservation,
             file: SpillFile::new(memory),
-            repeats,
+            rules,
             origin: None,
             waiting: Vec::with_capacity(TOGETHER),
             origins: Vec::new(),
@@ -235,7 +243,7 @@ impl Comparison {
     fn spill(&mut self, place: usize) -> Result<()> {
         let Some(state) = self.parts.get_mut(place) else { return Ok(()) };
         let State::Held(part) = state else { return Ok(()) };
-        let mut spilled = Spilled::new(self.memory.new_empty(), PART_BITS, self.repeats);
+        let mut spilled = Spilled::new(self.memory.new_empty(), PART_BITS, self.rules);
         for entry in part.entries() {
             spilled.add(&mut self.file, entry)?;
         }

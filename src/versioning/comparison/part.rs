@@ -6,7 +6,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use hashbrown::HashTable;
 
 use super::entry::{Entry, FORCED, NULL, ORPHAN, SEEN, SKIPPED};
-use super::{Change, Tally};
+use super::{Change, Rules, Tally};
 
 /// How many rows share a place in the directory.
 const PER_PLACE: usize = 4;
@@ -22,8 +22,7 @@ pub struct Part {
     memory: MemoryReservation,
     /// How many bits the keys agree in.
     bits: u32,
-    /// Whether an expected key may come again.
-    repeats: bool,
+    rules: Rules,
     entries: Vec<Entry>,
     /// Where the entries begin whose keys are at least so great, in equal steps.
     directory: Vec<u32>,
@@ -32,8 +31,8 @@ pub struct Part {
 }
 
 impl Part {
-    pub fn new(memory: MemoryReservation, bits: u32, repeats: bool) -> Part {
-        Part { memory, bits, repeats, entries: Vec::new(), directory: Vec::new(), fresh: HashTable::new() }
+    pub fn new(memory: MemoryReservation, bits: u32, rules: Rules) -> Part {
+        Part { memory, bits, rules, entries: Vec::new(), directory: Vec::new(), fresh: HashTable::new() }
     }
 
     /// Makes room for so many rows and fresh keys; false if there is not so much memory. `granted` bytes are
@@ -66,7 +65,7 @@ impl Part {
 
     /// Makes room for one fresh key more, if they are remembered; false if there is no memory for it.
     pub fn fits_fresh(&mut self) -> bool {
-        if !self.repeats || self.fresh.len() < self.fresh.capacity() {
+        if !self.rules.repeats || self.fresh.len() < self.fresh.capacity() {
             return true;
         }
         let more = self.fresh.capacity().max(STEP);
@@ -131,7 +130,7 @@ impl Part {
     pub fn expect(&mut self, key: u128, mark: u64, tally: &mut Tally) -> Option<Change> {
         let found = self.find(key).and_then(|rows| self.entries.get_mut(rows));
         let Some((first, others)) = found.and_then(<[Entry]>::split_first_mut) else {
-            if !self.repeats || self.remember(key) {
+            if !self.rules.repeats || self.remember(key) {
                 tally.keys += 1;
                 tally.new_keys += 1;
             }
@@ -144,8 +143,11 @@ impl Part {
             first.set(SEEN);
             tally.keys += 1;
         }
-        let has_mark = || mark == NULL || first.mark == mark || has_mark(others, key, mark);
-        (first.is(FORCED) || !has_mark()).then_some(Change::Stale)
+        let agrees = || match self.rules.every {
+            true => first.mark == mark && last_mark(others, key).is_none_or(|last| last == mark),
+            false => first.mark == mark || has_mark(others, key, mark),
+        };
+        (first.is(FORCED) || mark != NULL && !agrees()).then_some(Change::Stale)
     }
 
     /// Reads what [`Part::expect`] will. The answer means nothing.
@@ -190,6 +192,12 @@ fn has_mark(rows: &[Entry], key: u128, mark: u64) -> bool {
     let wanted = (key, false, mark);
     let before = rows.partition_point(|row| order(row) < wanted);
     rows.get(before).is_some_and(|row| order(row) == wanted)
+}
+
+/// The mark of the last of those rows, in their order, that are compared and of this key.
+fn last_mark(rows: &[Entry], key: u128) -> Option<u64> {
+    let after = rows.partition_point(|row| (row.key, row.is(SKIPPED)) <= (key, false));
+    rows.get(after.checked_sub(1)?).map(|row| row.mark)
 }
 
 /// The place of a key in a directory of so many, by the bits after the first ones.

@@ -7,7 +7,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use super::entry::{Entry, FORCED, ORPHAN, SEEN, SKIPPED, expected_of_record, key_of_record};
 use super::part::Part;
 use super::spill::{BLOCK, Keys, Run, SpillFile};
-use super::{Change, Tally};
+use super::{Change, Rules, Tally};
 use crate::error::Result;
 
 /// The memory that settling may take if there is none left. Tests have few rows.
@@ -20,7 +20,7 @@ const SPLIT_BITS: u32 = 4;
 pub struct Spilled {
     memory: MemoryReservation,
     bits: u32,
-    repeats: bool,
+    rules: Rules,
     stored: Run,
     /// Expected rows that are not yet compared.
     expected: Run,
@@ -29,11 +29,11 @@ pub struct Spilled {
 }
 
 impl Spilled {
-    pub fn new(memory: MemoryReservation, bits: u32, repeats: bool) -> Spilled {
+    pub fn new(memory: MemoryReservation, bits: u32, rules: Rules) -> Spilled {
         // The last block of each run is in memory, whether there is room or not.
         memory.grow(2 * BLOCK);
         let (stored, expected, fresh) = Default::default();
-        Spilled { memory, bits, repeats, stored, expected, fresh }
+        Spilled { memory, bits, rules, stored, expected, fresh }
     }
 
     pub fn add(&mut self, file: &mut SpillFile, entry: &Entry) -> Result<()> {
@@ -61,7 +61,7 @@ impl Spilled {
         O: FnMut(u64) -> Result<()>,
     {
         let mut part = self.part();
-        let fresh = if self.repeats { self.fresh.records() + self.expected.records() } else { 0 };
+        let fresh = if self.rules.repeats { self.fresh.records() + self.expected.records() } else { 0 };
         if part.reserve(self.stored.records(), fresh, GRANTED) {
             self.load(file, &mut part)?;
             part.sort();
@@ -78,7 +78,7 @@ impl Spilled {
     }
 
     fn part(&self) -> Part {
-        Part::new(self.memory.new_empty(), self.bits, self.repeats)
+        Part::new(self.memory.new_empty(), self.bits, self.rules)
     }
 
     fn keys(&self) -> Keys {
@@ -164,7 +164,7 @@ impl Spilled {
     /// The same rows in parts by the next bits of their keys.
     fn split(self, file: &mut SpillFile) -> Result<Vec<Spilled>> {
         let bits = self.bits + SPLIT_BITS;
-        let new = || Spilled::new(self.memory.new_empty(), bits, self.repeats);
+        let new = || Spilled::new(self.memory.new_empty(), bits, self.rules);
         let mut children: Vec<Spilled> = std::iter::repeat_with(new).take(1 << SPLIT_BITS).collect();
         let place = |record: &[u8]| {
             let next = key_of_record(record).checked_shl(self.bits).unwrap_or(0);

@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+const ANY: Rules = Rules { repeats: true, every: false };
+const ONCE: Rules = Rules { repeats: false, every: false };
+
 /// An expected row, with where it comes from.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
@@ -22,8 +25,8 @@ fn origin(row: usize) -> Vec<u64> {
     vec![row as u64, u64::MAX - row as u64]
 }
 
-fn outcome(memory: &Memory, repeats: bool, stored: &[Stored], expected: &[Expected]) -> Outcome {
-    let mut comparison = Comparison::new(memory, repeats);
+fn outcome(memory: &Memory, rules: Rules, stored: &[Stored], expected: &[Expected]) -> Outcome {
+    let mut comparison = Comparison::new(memory, rules);
     for row in stored {
         comparison.add(*row).unwrap();
     }
@@ -46,7 +49,7 @@ fn outcome(memory: &Memory, repeats: bool, stored: &[Stored], expected: &[Expect
 }
 
 /// The rules, without any care for memory or time.
-fn model(stored: &[Stored], expected: &[Expected]) -> Outcome {
+fn model(every: bool, stored: &[Stored], expected: &[Expected]) -> Outcome {
     let mut rows: HashMap<u128, Vec<&Stored>> = HashMap::new();
     for row in stored {
         rows.entry(row.key).or_default().push(row);
@@ -61,7 +64,9 @@ fn model(stored: &[Stored], expected: &[Expected]) -> Outcome {
             }
             Some(rows) if rows.iter().all(|row| row.skipped) => continue,
             Some(rows) if compared(rows).any(|row| row.forced) => Some(Change::Stale),
-            Some(rows) if mark.is_none() || compared(rows).any(|row| row.mark == *mark) => None,
+            Some(_) if mark.is_none() => None,
+            Some(rows) if every && compared(rows).all(|row| row.mark == *mark) => None,
+            Some(rows) if !every && compared(rows).any(|row| row.mark == *mark) => None,
             Some(_) => Some(Change::Stale),
         };
         keys.insert(*key);
@@ -126,15 +131,17 @@ fn rows() -> impl Strategy<Value = (Vec<Stored>, Vec<Expected>)> {
 
 proptest! {
     #[test]
-    fn the_rules_hold_in_memory_and_spilled((stored, mut expected) in rows(), bytes in 0_usize..60_000) {
-        let wanted = model(&stored, &expected);
-        prop_assert_eq!(&outcome(&memory(1 << 30), true, &stored, &expected), &wanted);
-        prop_assert_eq!(&outcome(&memory(bytes), true, &stored, &expected), &wanted);
+    fn the_rules_hold_in_memory_and_spilled((stored, mut expected) in rows(), every: bool, bytes in 0_usize..60_000) {
+        let wanted = model(every, &stored, &expected);
+        let rules = Rules { repeats: true, every };
+        prop_assert_eq!(&outcome(&memory(1 << 30), rules, &stored, &expected), &wanted);
+        prop_assert_eq!(&outcome(&memory(bytes), rules, &stored, &expected), &wanted);
         let mut seen = BTreeSet::new();
         expected.retain(|row| seen.insert(row.key));
-        let wanted = model(&stored, &expected);
-        prop_assert_eq!(&outcome(&memory(1 << 30), false, &stored, &expected), &wanted);
-        prop_assert_eq!(&outcome(&memory(bytes), false, &stored, &expected), &wanted);
+        let wanted = model(every, &stored, &expected);
+        let rules = Rules { repeats: false, every };
+        prop_assert_eq!(&outcome(&memory(1 << 30), rules, &stored, &expected), &wanted);
+        prop_assert_eq!(&outcome(&memory(bytes), rules, &stored, &expected), &wanted);
     }
 }
 
@@ -155,9 +162,11 @@ fn many(keys: u64, children: u64) -> (Vec<Stored>, Vec<Expected>) {
 fn parts_larger_than_the_memory_are_split_again_and_again() {
     let (stored, expected) = many(20_000, 2);
     let twice: Vec<Expected> = expected.iter().chain(&expected).copied().collect();
-    for bytes in [0, 1 << 18, 1 << 20] {
-        assert!(outcome(&memory(bytes), false, &stored, &expected) == model(&stored, &expected));
-        assert!(outcome(&memory(bytes), true, &stored, &twice) == model(&stored, &twice));
+    for (bytes, every) in [(0, false), (0, true), (1 << 18, false), (1 << 20, true)] {
+        for (repeats, expected) in [(false, &expected), (true, &twice)] {
+            let found = outcome(&memory(bytes), Rules { repeats, every }, &stored, expected);
+            assert!(found == model(every, &stored, expected));
+        }
     }
 }
 
@@ -186,17 +195,21 @@ fn rows_of_one_key_may_be_any_number() {
         if is_expected {
             expected.extend([Some(1), Some(3), Some(4), None].map(|mark| Expected { key: crowd, mark }));
         }
-        assert!(outcome(&memory(0), true, &rows, &expected) == model(&rows, &expected));
+        for every in [false, true] {
+            let found = outcome(&memory(0), Rules { repeats: true, every }, &rows, &expected);
+            assert!(found == model(every, &rows, &expected));
+        }
     }
     let crowd: Vec<Expected> = (0..5000).map(|_| Expected { key: crowd, mark: None }).collect();
-    assert!(outcome(&memory(0), true, &others, &crowd) == model(&others, &crowd));
-    assert!(outcome(&memory(0), true, &[], &crowd) == model(&[], &crowd));
+    for others in [&others[..], &[]] {
+        assert!(outcome(&memory(0), ANY, others, &crowd) == model(false, others, &crowd));
+    }
 }
 
 #[test]
 fn a_stored_row_takes_at_most_45_bytes() {
     let memory = memory(1 << 30);
-    let mut comparison = Comparison::new(&memory, false);
+    let mut comparison = Comparison::new(&memory, ONCE);
     for number in 0..300_000 {
         comparison.add(stored(key(number), Some(number), number)).unwrap();
     }
@@ -217,7 +230,7 @@ fn memory_and_files_are_given_back() {
     let directory = tempfile::tempdir().unwrap();
     let memory = Memory::limited(1 << 16, Some(directory.path())).unwrap();
     let (stored, expected) = many(2000, 1);
-    outcome(&memory, true, &stored, &expected);
+    outcome(&memory, ANY, &stored, &expected);
     assert!(memory.reserve("other").try_grow(1 << 15).is_ok());
     drop(memory);
     assert_eq!(directory.path().read_dir().unwrap().count(), 0);
@@ -225,7 +238,7 @@ fn memory_and_files_are_given_back() {
 
 #[test]
 fn what_a_caller_refuses_ends_the_comparison() {
-    let mut comparison = Comparison::new(&memory(1 << 20), false);
+    let mut comparison = Comparison::new(&memory(1 << 20), ONCE);
     comparison.expect(1, None, &[1], &mut |_, _| Ok(())).unwrap();
     assert_eq!(comparison.add(stored(1, None, 1)).unwrap_err().status(), Status::Internal);
     assert_eq!(
