@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, UInt64Type};
 use super::conform::conform;
 use super::filter::Filter;
 use super::identity::Identity;
+use super::samples_given::ROW;
 use super::serving::{PLACE, Serving};
 use super::system_columns as system;
 use super::upstream::{column, comparable, unfit};
@@ -94,11 +95,13 @@ impl Keying {
         Ok(Examined { keys, marks, places })
     }
 
-    /// What is compared of samples that the caller has.
-    pub fn examine_samples(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<u128>, Vec<Option<u64>>)> {
-        let (batch, keys) = self.keys(batch, &self.expected)?;
+    /// What is compared of samples that the caller has, whose places are their numbers, and the samples without these.
+    pub fn examine_samples(&self, batch: &RecordBatch) -> Result<(RecordBatch, Examined)> {
+        let (mut batch, keys) = self.keys(batch, &self.expected)?;
         let marks = marks_of(&column(&batch, system::PROVENANCE)?)?;
-        Ok((batch, keys, marks))
+        let places = vec![places_of(&batch, ROW)?];
+        batch.remove_column(batch.num_columns().saturating_sub(1));
+        Ok((batch, Examined { keys, marks, places }))
     }
 }
 
@@ -221,14 +224,4 @@ pub fn check_types(one: (&str, &DataType, &str), other: (&str, &DataType, &str))
     .with("column", name)
     .with("expected", data_type)
     .with("found", other_type))
-}
-
-/// Keeps the rows of a batch that meet every filter.
-pub fn filtered(batch: &RecordBatch, filters: &[Filter]) -> Result<RecordBatch> {
-    let mut kept = batch.clone();
-    for filter in filters {
-        let mask = filter.matches(&kept)?;
-        kept = filter_record_batch(&kept, &mask).map_err(unfit)?;
-    }
-    Ok(kept)
 }

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use roaring::RoaringTreemap;
 
 use super::Store;
-use super::compare::{Conditions, Keying, StoredRows, check_types};
+use super::compare::{Conditions, Examined, Keying, StoredRows, check_types};
 use super::context::Call;
 use super::filter::Filter;
 use super::find::Visit;
@@ -20,7 +20,9 @@ use super::upstream::{Upstream, comparable};
 use super::workload::{Workload, spread};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Graph, Lineage, Plan};
-use crate::versioning::{Change, Comparison, Expected, Memory, Rules, SampleHash, Shard, Spool, Tally};
+use crate::versioning::{
+    Change, Comparison, Expected, Memory, Repeats, Rules, SampleHash, Shard, Spool, Spooled, Tally,
+};
 
 /// What to resolve of a feature. By default: all of it.
 #[derive(Clone, Debug, Default)]
@@ -131,7 +133,7 @@ impl Store {
         let own = Filters::of(key, request)?;
         let targets: Vec<Filter> = own.own.into_iter().chain(own.target).collect();
         let everywhere = targets.iter().chain(&own.global).cloned().collect();
-        let given = GivenSamples::new(plan.feature, schema, everywhere, hash)?;
+        let given = GivenSamples::new(&plan, schema, everywhere, hash)?;
         let mut visits = Vec::new();
         let stored = self.stored(&graph, key, request, &mut visits).await?;
         let stored = stored.filter(|serving| serving.rows() > 0).map(|serving| StoredRows {
@@ -148,10 +150,10 @@ impl Store {
         if let Some(stored) = &stored {
             check_stored(key, &columns, &stored.serving, "the samples")?;
         }
+        let rules = Rules { repeats: repeats_of_samples(&plan, &given, &columns), every: agree(&plan) };
         let sharded = plan.join_columns().len();
         let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
         let memory = self.memory();
-        let rules = Rules { repeats: false, every: agree(&plan) };
         let mut comparison = Comparison::new(&memory, rules);
         if let Some(stored) = &stored {
             add_stored(&mut comparison, stored, &keying, key, call).await?;
@@ -321,6 +323,17 @@ fn comparison_columns(
     columns.collect()
 }
 
+/// What samples of one key are: the same sample twice, unless they are parts of what is computed together.
+fn repeats_of_samples(
+    plan: &Plan<'_>,
+    given: &GivenSamples,
+    columns: &[(String, String, DataType)],
+) -> Repeats {
+    let each_one = plan.upstreams.iter().all(|upstream| matches!(upstream.dep.lineage, Lineage::Identity));
+    let all_ids = given.ids().iter().all(|id| columns.iter().any(|(_, name, _)| name == id));
+    if each_one && agree(plan) && all_ids { Repeats::Told } else { Repeats::Compared }
+}
+
 /// Whether rows that are joined by the same values are expected to be of one provenance, so that whatever is stored of
 /// them must be of it, as in Metaxy. Children speak for their siblings, and rows that share fewer columns than they are
 /// told apart by differ from each other.
@@ -409,7 +422,8 @@ async fn compare(
         _ => false,
     };
     // Where nothing is stored nobody needs to know how often a key comes.
-    let rules = Rules { repeats: !unique && stored.is_some(), every: agree(plan) };
+    let repeats = if unique || stored.is_none() { Repeats::Never } else { Repeats::Compared };
+    let rules = Rules { repeats, every: agree(plan) };
     let mut comparison = Comparison::new(&memory, rules);
     if let Some(stored) = &stored {
         add_stored(&mut comparison, stored, &keying, key, call).await?;
@@ -435,7 +449,7 @@ async fn compare(
         call.progress(done, total);
         call.check()?;
     }
-    let tally = settle(comparison, sink, increment).await?;
+    let (tally, _) = settle(comparison, sink, increment).await?;
     increment.progress = match stored {
         None => (done > 0).then_some(0.0),
         Some(_) => progress(&tally),
@@ -443,8 +457,12 @@ async fn compare(
     Ok(())
 }
 
-/// Decides about what had to wait, and fills the parts of the increment.
-async fn settle(comparison: Comparison, mut sink: Sink, increment: &mut Increment) -> Result<Tally> {
+/// Decides about what had to wait, and fills the parts of the increment; gives also what came again.
+async fn settle(
+    comparison: Comparison,
+    mut sink: Sink,
+    increment: &mut Increment,
+) -> Result<(Tally, Option<Vec<u64>>)> {
     // What was spilled is read back here, which may take its time.
     let settled = tokio::task::spawn_blocking(move || {
         let mut orphaned = RoaringTreemap::new();
@@ -452,14 +470,14 @@ async fn settle(comparison: Comparison, mut sink: Sink, increment: &mut Incremen
             orphaned.insert(place);
             Ok(())
         })?;
-        let (new, stale) = sink.finish()?;
-        Ok((tally, orphaned, new, stale))
+        let Sink { new, stale, again } = sink;
+        Ok((tally, orphaned, new.finish()?, stale.finish()?, again))
     });
     let settled =
         settled.await.map_err(|cause| Error::new(Status::Internal, format!("comparing failed: {cause}")))?;
-    let (tally, orphaned, new, stale) = settled?;
+    let (tally, orphaned, new, stale, again) = settled?;
     (increment.new, increment.stale, increment.orphaned) = (new, stale, Arc::new(orphaned));
-    Ok(tally)
+    Ok((tally, again))
 }
 
 /// The share of the keys that are not new, in percent; Metaxy's `calculate_input_progress`.
@@ -475,22 +493,27 @@ const NOWHERE: u64 = u64::MAX;
 struct Sink {
     new: Chosen,
     stale: Chosen,
+    /// Where the first row comes from whose key came before.
+    again: Option<Vec<u64>>,
 }
 
 impl Sink {
     fn new(memory: &Memory, dependencies: usize) -> Sink {
-        Sink { new: Chosen::new(memory, dependencies), stale: Chosen::new(memory, dependencies) }
+        let chosen = || Chosen::new(memory, dependencies);
+        Sink { new: chosen(), stale: chosen(), again: None }
     }
 
     fn add(&mut self, change: Change, origin: &[u64]) -> Result<()> {
         match change {
             Change::New => self.new.add(origin),
             Change::Stale => self.stale.add(origin),
+            Change::Again => {
+                if self.again.as_deref().is_none_or(|first| origin < first) {
+                    self.again = Some(origin.to_vec());
+                }
+                Ok(())
+            }
         }
-    }
-
-    fn finish(self) -> Result<(Selected, Selected)> {
-        Ok((self.new.finish()?, self.stale.finish()?))
     }
 }
 
@@ -581,25 +604,45 @@ impl SampleResolver {
 
     fn compare(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = self.given.complete(batch)?;
-        let (batch, keys, marks) = self.keying.examine_samples(&batch)?;
+        let (batch, Examined { keys, marks, places }) = self.keying.examine_samples(&batch)?;
+        let numbers = places.first().map(|numbers| numbers.values().iter()).unwrap_or_default();
         let first = self.rows;
         self.rows += batch.num_rows() as u64;
-        for ((key, mark), number) in keys.into_iter().zip(marks).zip(first..) {
+        // By their places among those that are kept, and their numbers among those that are given.
+        for (((key, mark), place), number) in keys.into_iter().zip(marks).zip(first..).zip(numbers) {
             let sink = &mut self.sink;
-            self.comparison.expect(key, mark, &[number], &mut |change, origin| sink.add(change, origin))?;
+            let mut found = |change, origin: &[u64]| sink.add(change, origin);
+            self.comparison.expect(key, mark, &[place, *number], &mut found)?;
         }
         self.spool.push(batch)
     }
 
     /// Ends the samples: what is stored and was not among them is orphaned.
     pub async fn finish(self, call: &Call) -> Result<Increment> {
-        let SampleResolver { store, comparison, spool, sink, mut increment, .. } = self;
+        let SampleResolver { store, given, comparison, spool, sink, mut increment, .. } = self;
         let feature = increment.feature.clone();
         let resolved = call.run(async {
-            settle(comparison, sink, &mut increment).await?;
-            increment.source = Source::Samples(spool.finish()?);
+            let (_, again) = settle(comparison, sink, &mut increment).await?;
+            let samples = spool.finish()?;
+            if let Some([place, number]) = again.as_deref() {
+                return Err(repeated(&given, &samples, *place, *number).await?);
+            }
+            increment.source = Source::Samples(samples);
             Ok(increment)
         });
         resolved.await.map_err(|error| store.located(error).with("feature", &feature))
     }
+}
+
+/// The error for the sample at `place` of those that are kept.
+async fn repeated(given: &GivenSamples, samples: &Spooled, place: u64, number: u64) -> Result<Error> {
+    let mut rows = samples.stream();
+    let mut before = place as usize;
+    while let Some(batch) = rows.try_next().await? {
+        if before < batch.num_rows() {
+            return Ok(given.repeated(&batch, before, number));
+        }
+        before -= batch.num_rows();
+    }
+    Err(Error::new(Status::Internal, "a sample is gone"))
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StructArray};
+use arrow::datatypes::{DataType, Field};
 use metaxy::store::context::Call;
 use metaxy::store::{Increment, IncrementRequest, Part, ReadRequest, Store};
 use metaxy::versioning::Shard;
@@ -330,6 +331,71 @@ fn samples_that_cannot_be_compared_are_refused() {
         assert!(error.message().contains(missing), "{error}");
         assert_eq!(error.detail("feature"), Some("video"), "{error}");
     }
+}
+
+#[test]
+fn samples_without_a_value_and_samples_that_come_twice_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    define(&store, json!({"key": "video", "id_columns": ["id", "part"], "fields": ["x", "y"]}));
+    let given = |ids: &[Option<&str>], x: &[Option<&str>]| {
+        let x: LargeStringArray = x.iter().copied().collect();
+        let y = LargeStringArray::from(vec!["1"; ids.len()]);
+        let by_field = StructArray::from(vec![
+            (Arc::new(Field::new("x", DataType::LargeUtf8, true)), Arc::new(x) as ArrayRef),
+            (Arc::new(Field::new("y", DataType::LargeUtf8, true)), Arc::new(y) as ArrayRef),
+        ]);
+        batch(vec![
+            ("id", Arc::new(ids.iter().copied().collect::<LargeStringArray>())),
+            ("part", Arc::new(Int64Array::from(vec![7; ids.len()]))),
+            ("metaxy_provenance_by_field", Arc::new(by_field)),
+        ])
+    };
+    let good = given(&[Some("a"), Some("b")], &[Some("1"), Some("2")]);
+    let no_struct = {
+        let mut columns = good.columns().to_vec();
+        let (fields, members, _) = columns[2].as_struct().clone().into_parts();
+        columns[2] = Arc::new(StructArray::new(fields, members, Some(vec![true, false].into())));
+        let names = good.schema();
+        batch(names.fields().iter().map(|field| field.name().as_str()).zip(columns).collect())
+    };
+    let later = given(&[Some("c"), Some("a")], &[Some("1"), Some("1")]);
+    let refused = |batches: &[RecordBatch], column: &str, value: &str, parts: &[&str]| {
+        for stored in [false, true] {
+            if stored {
+                write(&store, "video", &[good.clone()], &[("write.duplicates", "last")]).unwrap();
+            }
+            let error = failure(resolve_samples(&store, "video", batches, &IncrementRequest::default()));
+            assert_eq!(error.status(), Status::InvalidArgument, "{error}");
+            assert!(parts.iter().all(|part| error.message().contains(part)), "{error}");
+            assert_eq!(
+                [error.detail("feature"), error.detail("column"), error.detail("value")],
+                [Some("video"), Some(column), Some(value)]
+            );
+        }
+        store.runtime().block_on(store.drop_feature("video", &options(&[]), &Call::default())).unwrap();
+    };
+    let by_field = "metaxy_provenance_by_field";
+    let null_id = given(&[Some("c"), None], &[Some("1"), Some("1")]);
+    refused(
+        &[good.clone(), null_id.clone()],
+        "id",
+        "null",
+        &["row 3", "video", "id column id", "leave the sample out"],
+    );
+    let null_member = given(&[Some("c"), Some("d")], &[None, Some("1")]);
+    refused(&[good.clone(), null_member], by_field, "null", &["row 2", "for: x;", "checksum"]);
+    refused(&[no_struct], by_field, "null", &["row 1", "in metaxy_provenance_by_field;", "checksum"]);
+    refused(&[good.clone(), later.clone()], "id, part", "id=a, part=7", &["row 3", "id=a, part=7", "once"]);
+    // What a filter leaves out is not looked at, and does not change the numbers.
+    let filter =
+        |text: &str| IncrementRequest { target_filters: vec![text.to_owned()], ..Default::default() };
+    let found =
+        resolve_samples(&store, "video", &[good.clone(), null_id], &filter("id IS NOT NULL")).unwrap();
+    assert_eq!(parts(&found)[0], ["a", "b", "c"]);
+    let twice = [good.clone(), later, good.clone()];
+    let error = failure(resolve_samples(&store, "video", &twice, &filter("id != 'a'")));
+    assert!(error.message().contains("row 5 ") && error.message().contains("id=b"), "{error}");
 }
 
 #[test]

@@ -379,7 +379,7 @@ impl Maker {
                 Step::Recode { spec: now[place].clone() }
             }
             5 if !(feature.derived && feature.expands) => {
-                let rows = self.rows(feature, dice, false);
+                let rows = self.samples(feature, dice);
                 Step::Samples { feature: name, rows, request: self.request(feature, dice, true) }
             }
             6 | 7 if feature.derived => Step::Sync { feature: name },
@@ -461,7 +461,15 @@ impl Maker {
 
     /// Rows to write; each sample once.
     fn rows(&self, feature: &Feature, dice: &mut Dice<'_>, with_data: bool) -> Vec<Value> {
-        let nulls = self.dialect == Dialect::Native;
+        self.rows_with(feature, dice, with_data, self.dialect == Dialect::Native)
+    }
+
+    /// Samples to resolve, which are refused if they have nulls.
+    fn samples(&self, feature: &Feature, dice: &mut Dice<'_>) -> Vec<Value> {
+        self.rows_with(feature, dice, false, false)
+    }
+
+    fn rows_with(&self, feature: &Feature, dice: &mut Dice<'_>, with_data: bool, nulls: bool) -> Vec<Value> {
         let overridden = with_data && dice.chance(5);
         let mut there = BTreeSet::new();
         let mut rows = Vec::new();

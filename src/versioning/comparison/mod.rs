@@ -50,10 +50,20 @@ pub struct Stored {
 /// What is known of the rows that are compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// An expected key may come again. If none does, new ones need not be remembered.
-    pub repeats: bool,
+    pub repeats: Repeats,
     /// All rows that are stored of a key must be of the provenance that is expected; else one of them is enough.
     pub every: bool,
+}
+
+/// Whether an expected key may come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// None does: new ones need not be remembered.
+    Never,
+    /// It is compared like the first.
+    Compared,
+    /// It is told as [`Change::Again`].
+    Told,
 }
 
 /// What there is to do for an expected row.
@@ -63,6 +73,8 @@ pub enum Change {
     New,
     /// Those that are stored are of another provenance.
     Stale,
+    /// Its key was expected before.
+    Again,
 }
 
 /// Distinct expected keys, without those that are left alone.

@@ -6,7 +6,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use hashbrown::HashTable;
 
 use super::entry::{Entry, FORCED, NULL, ORPHAN, SEEN, SKIPPED};
-use super::{Change, Rules, Tally};
+use super::{Change, Repeats, Rules, Tally};
 
 /// How many rows share a place in the directory.
 const PER_PLACE: usize = 4;
@@ -65,7 +65,7 @@ impl Part {
 
     /// Makes room for one fresh key more, if they are remembered; false if there is no memory for it.
     pub fn fits_fresh(&mut self) -> bool {
-        if !self.rules.repeats || self.fresh.len() < self.fresh.capacity() {
+        if self.rules.repeats == Repeats::Never || self.fresh.len() < self.fresh.capacity() {
             return true;
         }
         let more = self.fresh.capacity().max(STEP);
@@ -109,10 +109,9 @@ impl Part {
         self.entries.sort_unstable_by_key(order);
         // The first of the rows of a key answers for all of them. It is skipped only if they all are.
         for rows in self.entries.chunk_by_mut(|one, other| one.key == other.key) {
-            let compared = rows.iter().filter(|row| !row.is(SKIPPED));
-            let flags = compared.fold(0, |flags, row| flags | row.flags());
+            let flags = rows.iter().fold(0, |flags, row| flags | row.speaks());
             if let Some(first) = rows.first_mut() {
-                first.set(flags & (FORCED | SEEN));
+                first.set(flags);
             }
         }
         let places = self.entries.len() / PER_PLACE + 1;
@@ -130,17 +129,22 @@ impl Part {
     pub fn expect(&mut self, key: u128, mark: u64, tally: &mut Tally) -> Option<Change> {
         let found = self.find(key).and_then(|rows| self.entries.get_mut(rows));
         let Some((first, others)) = found.and_then(<[Entry]>::split_first_mut) else {
-            if !self.rules.repeats || self.remember(key) {
+            if self.rules.repeats == Repeats::Never || self.remember(key) {
                 tally.keys += 1;
                 tally.new_keys += 1;
+                return Some(Change::New);
             }
-            return Some(Change::New);
+            return Some(if self.rules.repeats == Repeats::Told { Change::Again } else { Change::New });
         };
+        let again = first.is(SEEN);
+        first.set(SEEN);
+        if again && self.rules.repeats == Repeats::Told {
+            return Some(Change::Again);
+        }
         if first.is(SKIPPED) {
             return None;
         }
-        if !first.is(SEEN) {
-            first.set(SEEN);
+        if !again {
             tally.keys += 1;
         }
         let agrees = || match self.rules.every {

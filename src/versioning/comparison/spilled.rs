@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use datafusion::execution::memory_pool::MemoryReservation;
 
-use super::entry::{Entry, FORCED, ORPHAN, SEEN, SKIPPED, expected_of_record, key_of_record};
+use super::entry::{Entry, ORPHAN, SEEN, SKIPPED, expected_of_record, key_of_record};
 use super::part::Part;
 use super::spill::{BLOCK, Keys, Run, SpillFile};
-use super::{Change, Rules, Tally};
+use super::{Change, Repeats, Rules, Tally};
 use crate::error::Result;
 
 /// The memory that settling may take if there is none left. Tests have few rows.
@@ -61,7 +61,10 @@ impl Spilled {
         O: FnMut(u64) -> Result<()>,
     {
         let mut part = self.part();
-        let fresh = if self.rules.repeats { self.fresh.records() + self.expected.records() } else { 0 };
+        let fresh = match self.rules.repeats {
+            Repeats::Never => 0,
+            Repeats::Compared | Repeats::Told => self.fresh.records() + self.expected.records(),
+        };
         if part.reserve(self.stored.records(), fresh, GRANTED) {
             self.load(file, &mut part)?;
             part.sort();
@@ -135,12 +138,10 @@ impl Spilled {
         let (mut marks, mut flags, mut skipped) = (HashSet::new(), 0, None);
         self.stored.each(file, |_, record| {
             let entry = Entry::of_record(record);
+            flags |= entry.speaks();
             if entry.is(SKIPPED) {
                 skipped = Some(entry);
-                return Ok(());
-            }
-            flags |= entry.flags() & (FORCED | SEEN);
-            if marks.insert(entry.mark) {
+            } else if marks.insert(entry.mark) {
                 part.push(entry);
             }
             Ok(())

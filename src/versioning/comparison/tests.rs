@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ANY: Rules = Rules { repeats: true, every: false };
-const ONCE: Rules = Rules { repeats: false, every: false };
+const ANY: Rules = Rules { repeats: Repeats::Compared, every: false };
+const ONCE: Rules = Rules { repeats: Repeats::Never, every: false };
 
 /// An expected row, with where it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -49,14 +49,19 @@ fn outcome(memory: &Memory, rules: Rules, stored: &[Stored], expected: &[Expecte
 }
 
 /// The rules, without any care for memory or time.
-fn model(every: bool, stored: &[Stored], expected: &[Expected]) -> Outcome {
+fn model(rules: Rules, stored: &[Stored], expected: &[Expected]) -> Outcome {
     let mut rows: HashMap<u128, Vec<&Stored>> = HashMap::new();
     for row in stored {
         rows.entry(row.key).or_default().push(row);
     }
     let mut outcome = Outcome::default();
     let (mut keys, mut new_keys) = (BTreeSet::new(), BTreeSet::new());
+    let mut seen = BTreeSet::new();
     for (row, Expected { key, mark }) in expected.iter().enumerate() {
+        if !seen.insert(*key) && rules.repeats == Repeats::Told {
+            outcome.changes.insert(origin(row), Change::Again);
+            continue;
+        }
         let change = match rows.get(key) {
             None => {
                 new_keys.insert(*key);
@@ -65,8 +70,8 @@ fn model(every: bool, stored: &[Stored], expected: &[Expected]) -> Outcome {
             Some(rows) if rows.iter().all(|row| row.skipped) => continue,
             Some(rows) if compared(rows).any(|row| row.forced) => Some(Change::Stale),
             Some(_) if mark.is_none() => None,
-            Some(rows) if every && compared(rows).all(|row| row.mark == *mark) => None,
-            Some(rows) if !every && compared(rows).any(|row| row.mark == *mark) => None,
+            Some(rows) if rules.every && compared(rows).all(|row| row.mark == *mark) => None,
+            Some(rows) if !rules.every && compared(rows).any(|row| row.mark == *mark) => None,
             Some(_) => Some(Change::Stale),
         };
         keys.insert(*key);
@@ -92,7 +97,7 @@ fn key(number: u64) -> u128 {
     u128::from(mixed(0)) << 64 | u128::from(mixed(1))
 }
 
-fn stored(key: u128, mark: Option<u64>, address: u64) -> Stored {
+fn row(key: u128, mark: Option<u64>, address: u64) -> Stored {
     Stored { key, mark, address, skipped: false, forced: false, orphan: true }
 }
 
@@ -132,16 +137,16 @@ fn rows() -> impl Strategy<Value = (Vec<Stored>, Vec<Expected>)> {
 proptest! {
     #[test]
     fn the_rules_hold_in_memory_and_spilled((stored, mut expected) in rows(), every: bool, bytes in 0_usize..60_000) {
-        let wanted = model(every, &stored, &expected);
-        let rules = Rules { repeats: true, every };
-        prop_assert_eq!(&outcome(&memory(1 << 30), rules, &stored, &expected), &wanted);
-        prop_assert_eq!(&outcome(&memory(bytes), rules, &stored, &expected), &wanted);
-        let mut seen = BTreeSet::new();
-        expected.retain(|row| seen.insert(row.key));
-        let wanted = model(every, &stored, &expected);
-        let rules = Rules { repeats: false, every };
-        prop_assert_eq!(&outcome(&memory(1 << 30), rules, &stored, &expected), &wanted);
-        prop_assert_eq!(&outcome(&memory(bytes), rules, &stored, &expected), &wanted);
+        for repeats in [Repeats::Compared, Repeats::Told, Repeats::Never] {
+            if repeats == Repeats::Never {
+                let mut seen = BTreeSet::new();
+                expected.retain(|row| seen.insert(row.key));
+            }
+            let rules = Rules { repeats, every };
+            let wanted = model(rules, &stored, &expected);
+            prop_assert_eq!(&outcome(&memory(1 << 30), rules, &stored, &expected), &wanted);
+            prop_assert_eq!(&outcome(&memory(bytes), rules, &stored, &expected), &wanted);
+        }
     }
 }
 
@@ -151,10 +156,11 @@ fn many(keys: u64, children: u64) -> (Vec<Stored>, Vec<Expected>) {
         (0..children).map(move |child| Stored {
             skipped: number % 101 == 0 && child == 1 || number % 103 == 0,
             forced: number % 97 == 0 && child == 0,
-            ..stored(key(number), Some(number % 5 + child % 2), number * children + child)
+            ..row(key(number), Some(number % 5 + child % 2 + 1), number * children + child)
         })
     };
-    let expected = |number: u64| Expected { key: key(number), mark: (number % 7 != 0).then_some(number % 5) };
+    let expected =
+        |number: u64| Expected { key: key(number), mark: (number % 7 != 0).then_some(number % 5 + 1) };
     ((0..keys).flat_map(of_key).collect(), (keys / 10..keys * 11 / 10).map(expected).collect())
 }
 
@@ -163,9 +169,11 @@ fn parts_larger_than_the_memory_are_split_again_and_again() {
     let (stored, expected) = many(20_000, 2);
     let twice: Vec<Expected> = expected.iter().chain(&expected).copied().collect();
     for (bytes, every) in [(0, false), (0, true), (1 << 18, false), (1 << 20, true)] {
-        for (repeats, expected) in [(false, &expected), (true, &twice)] {
-            let found = outcome(&memory(bytes), Rules { repeats, every }, &stored, expected);
-            assert!(found == model(every, &stored, expected));
+        for (repeats, expected) in
+            [(Repeats::Never, &expected), (Repeats::Compared, &twice), (Repeats::Told, &twice)]
+        {
+            let rules = Rules { repeats, every };
+            assert!(outcome(&memory(bytes), rules, &stored, expected) == model(rules, &stored, expected));
         }
     }
 }
@@ -186,23 +194,24 @@ fn rows_of_one_key_may_be_any_number() {
         (5000, true, true),
         (5000, false, false),
     ] {
-        let mut rows: Vec<Stored> =
-            (0..5000).map(|child| stored(crowd, Some(child % 3 + 1), 1000 + child)).collect();
-        rows.iter_mut().take(skipped).for_each(|row| row.skipped = true);
-        rows[3000].forced = forced;
-        rows.extend(&others[2..]);
+        let mut stored: Vec<Stored> =
+            (0..5000).map(|child| row(crowd, Some(child % 3 + 1), 1000 + child)).collect();
+        stored.iter_mut().take(skipped).for_each(|row| row.skipped = true);
+        stored[3000].forced = forced;
+        stored.extend(&others[2..]);
         let mut expected: Vec<Expected> = expected.iter().filter(|row| row.key != crowd).copied().collect();
         if is_expected {
             expected.extend([Some(1), Some(3), Some(4), None].map(|mark| Expected { key: crowd, mark }));
         }
-        for every in [false, true] {
-            let found = outcome(&memory(0), Rules { repeats: true, every }, &rows, &expected);
-            assert!(found == model(every, &rows, &expected));
+        for (repeats, every) in [(Repeats::Compared, false), (Repeats::Compared, true), (Repeats::Told, true)]
+        {
+            let rules = Rules { repeats, every };
+            assert!(outcome(&memory(0), rules, &stored, &expected) == model(rules, &stored, &expected));
         }
     }
     let crowd: Vec<Expected> = (0..5000).map(|_| Expected { key: crowd, mark: None }).collect();
     for others in [&others[..], &[]] {
-        assert!(outcome(&memory(0), ANY, others, &crowd) == model(false, others, &crowd));
+        assert!(outcome(&memory(0), ANY, others, &crowd) == model(ANY, others, &crowd));
     }
 }
 
@@ -211,7 +220,7 @@ fn a_stored_row_takes_at_most_45_bytes() {
     let memory = memory(1 << 30);
     let mut comparison = Comparison::new(&memory, ONCE);
     for number in 0..300_000 {
-        comparison.add(stored(key(number), Some(number), number)).unwrap();
+        comparison.add(row(key(number), Some(number), number)).unwrap();
     }
     let free = (1 << 29) - {
         let probe = memory.reserve("probe");
@@ -240,7 +249,7 @@ fn memory_and_files_are_given_back() {
 fn what_a_caller_refuses_ends_the_comparison() {
     let mut comparison = Comparison::new(&memory(1 << 20), ONCE);
     comparison.expect(1, None, &[1], &mut |_, _| Ok(())).unwrap();
-    assert_eq!(comparison.add(stored(1, None, 1)).unwrap_err().status(), Status::Internal);
+    assert_eq!(comparison.add(row(1, None, 1)).unwrap_err().status(), Status::Internal);
     assert_eq!(
         comparison.expect(1, None, &[1, 2], &mut |_, _| Ok(())).unwrap_err().status(),
         Status::Internal
