@@ -141,15 +141,20 @@ pub struct Conditions {
 }
 
 impl StoredRows {
+    /// Refuses conditions on what the table of `feature` does not have, whether it has rows or not.
+    pub fn new(serving: Serving, conditions: Conditions, feature: &FeatureKey) -> Result<StoredRows> {
+        for filter in conditions.all() {
+            filter.to_expr(serving.schema()).map_err(|error| {
+                error.reworded(|reason| format!("the stored rows of {feature} cannot be filtered: {reason}"))
+            })?;
+        }
+        Ok(StoredRows { serving, conditions: Arc::new(conditions) })
+    }
+
     /// The columns that are read of them.
     pub fn columns(&self, keying: &Keying, feature: &FeatureKey) -> Result<Vec<String>> {
         let schema = self.serving.schema();
         let filters = self.conditions.all();
-        for filter in filters.clone() {
-            filter.to_expr(schema).map_err(|error| {
-                error.reworded(|reason| format!("the stored rows of {feature} cannot be filtered: {reason}"))
-            })?;
-        }
         let mut columns: Vec<String> = Vec::new();
         let wanted = keying.names.iter().cloned().chain([system::PROVENANCE.to_owned()]);
         let of_filters =
@@ -180,7 +185,7 @@ impl Conditions {
         Conditions { targets: Vec::new(), orphans: Vec::new(), predicates: Vec::new() }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Filter> + Clone {
+    fn all(&self) -> impl Iterator<Item = &Filter> {
         self.targets.iter().chain(&self.orphans).chain(&self.predicates)
     }
 

@@ -87,7 +87,7 @@ impl Store {
         let refining = plan.join_columns().len();
         let more = columns.iter().skip(refining).map(|(_, name, _)| name.clone()).collect();
         let keying = Keying::new(columns, refining, None)?;
-        let stored = StoredRows { serving, conditions: Arc::new(Conditions::none()) };
+        let stored = StoredRows::new(serving, Conditions::none(), key)?;
         // For its error: they must have what they are compared by.
         stored.columns(&keying, key)?;
         let serving = stored.serving;

@@ -88,14 +88,12 @@ impl Store {
         let workload = Arc::new(self.workload(&graph, &plan, request, hash, &mut visits).await?);
         let own = Filters::of(key, request)?;
         let stored = self.stored(&graph, key, request, &mut visits).await?;
-        let stored = stored.map(|serving| StoredRows {
-            serving,
-            conditions: Arc::new(Conditions {
-                targets: own.own.into_iter().chain(own.target).collect(),
-                orphans: own.global,
-                predicates: own.predicates,
-            }),
-        });
+        let conditions = Conditions {
+            targets: own.own.into_iter().chain(own.target).collect(),
+            orphans: own.global,
+            predicates: own.predicates,
+        };
+        let stored = stored.map(|serving| StoredRows::new(serving, conditions, key)).transpose()?;
         let memory = self.memory();
         let mut increment = Increment {
             feature: key.clone(),
@@ -136,10 +134,9 @@ impl Store {
         let given = GivenSamples::new(&plan, schema, everywhere, hash)?;
         let mut visits = Vec::new();
         let stored = self.stored(&graph, key, request, &mut visits).await?;
-        let stored = stored.filter(|serving| serving.rows() > 0).map(|serving| StoredRows {
-            serving,
-            conditions: Arc::new(Conditions { targets, orphans: own.global, predicates: own.predicates }),
-        });
+        let conditions = Conditions { targets, orphans: own.global, predicates: own.predicates };
+        let stored = stored.map(|serving| StoredRows::new(serving, conditions, key)).transpose()?;
+        let stored = stored.filter(|stored| stored.serving.rows() > 0);
         let columns = comparison_columns(&plan, |name| {
             given
                 .schema()

@@ -229,6 +229,25 @@ fn filters_name_columns_and_features_that_are_there() {
         IncrementRequest { staleness_predicates: vec!["width > 1".to_owned()], ..Default::default() };
     refused(&store, "crop", &predicate, invalid, &["width", "stored rows"]);
     assert_eq!(all(&store, "crop")[1], ["a"]);
+    // It makes no difference that no row is of the current version, or none at all.
+    define(
+        &store,
+        json!({"key": "crop", "id_columns": ["id"], "deps": ["video"], "fields": [{"key": "x", "code_version": "2"}]}),
+    );
+    let target = IncrementRequest { target_filters: vec!["width > 1".to_owned()], ..Default::default() };
+    let given =
+        |request: &IncrementRequest| failure(resolve_samples(&store, "crop", &[samples(&["a"])], request));
+    for request in [&of("crop", "width > 1"), &target, &predicate] {
+        refused(&store, "crop", request, invalid, &["width", "stored rows"]);
+        assert!(given(request).message().contains("width"));
+    }
+    refused(&store, "crop", &everywhere("score = 'good'"), invalid, &["score", "video"]);
+    // Where nothing was ever written nobody knows what columns there will be.
+    store.runtime().block_on(store.drop_feature("crop", &options(&[]), &Call::default())).unwrap();
+    for request in [&of("crop", "width > 1"), &target, &predicate] {
+        assert_eq!(parts(&resolve(&store, "crop", request).unwrap())[0], ["a", "b"]);
+    }
+    refused(&store, "crop", &of("crop", "width >"), invalid, &["width >"]);
     define(
         &store,
         json!({"key": "late", "id_columns": ["id"], "fields": ["x"],
