@@ -145,6 +145,11 @@ impl Upstream {
             .with("upstream", &spec.key)
             .with("column", column)
         };
+        for (before, after) in dep.rename.iter().flatten() {
+            if !present(before) {
+                return Err(unrenamed(&plan.feature.key, &spec.key, before, after, &schema));
+            }
+        }
         let keys: Vec<String> = plan.join_columns().into_iter().map(|name| names.before(name)).collect();
         let mut key_types = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -437,6 +442,19 @@ impl Names {
     fn before(&self, column: &str) -> String {
         self.before.get(column).map_or(column, String::as_str).to_owned()
     }
+}
+
+fn unrenamed(feature: &FeatureKey, upstream: &FeatureKey, before: &str, after: &str, rows: &Schema) -> Error {
+    let there = rows.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+    Error::new(
+        Status::SchemaMismatch,
+        format!(
+            "`rename` of the dependency on {upstream} in the definition of {feature} calls the column {before} {after}, and \
+             the rows of {upstream} have no column {before}; they have: {there}"
+        ),
+    )
+    .with("upstream", upstream)
+    .with("column", before)
 }
 
 /// The type in which values of this one are compared with those of other tables.

@@ -287,6 +287,26 @@ fn columns_that_two_dependencies_bring_are_named() {
     let increment = resolve(&store, "renamed", &everything).unwrap();
     let rows = rows(&part(&increment, Part::New));
     assert_eq!((&rows[0]["frames"], &rows[0]["samples"]), (&json!(0), &json!("f")));
+    define(
+        &store,
+        json!({"key": "lost", "id_columns": ["id"], "fields": ["x"], "deps": [{"feature": "video", "select": ["frames"],
+            "rename": {"width": "w"}}]}),
+    );
+    refused(
+        &store,
+        "lost",
+        &everything,
+        Status::SchemaMismatch,
+        &["lost", "video", "rename", "width", "id, frames"],
+    );
+    // Where there is no table, there is nothing to be renamed.
+    define(
+        &store,
+        json!({"key": "hopeful", "id_columns": ["id"], "fields": ["x"], "deps": ["video", {"feature": "late", "optional": true,
+            "rename": {"width": "w"}}]}),
+    );
+    define(&store, json!({"key": "late", "id_columns": ["id"], "fields": ["x"]}));
+    assert_eq!(all(&store, "hopeful")[0], ["a"]);
     // A column that takes the name of another.
     let more = batch(vec![
         ("id", text(&["b"])),
