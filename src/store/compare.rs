@@ -12,7 +12,7 @@ use super::identity::Identity;
 use super::samples_given::ROW;
 use super::serving::{PLACE, Serving};
 use super::system_columns as system;
-use super::upstream::{column, comparable, unfit};
+use super::upstream::{column, common, comparable, unfit};
 use crate::error::{Error, Result, Status};
 use crate::feature::FeatureKey;
 use crate::versioning::{Expected, Shard, Stored, marks_of};
@@ -30,6 +30,18 @@ pub struct Keying {
     sharded: usize,
 }
 
+/// A column by which samples are compared.
+pub struct KeyColumn {
+    /// What expected rows call it.
+    pub expected: String,
+    /// What stored rows call it.
+    pub name: String,
+    /// Its type in the rows that are expected.
+    pub given: DataType,
+    /// The type in which its values are compared.
+    pub compared: DataType,
+}
+
 /// What is compared of expected rows.
 pub struct Examined {
     pub keys: Vec<u128>,
@@ -39,21 +51,16 @@ pub struct Examined {
 }
 
 impl Keying {
-    /// Keys by columns in three ways: as expected rows call them, as stored rows do, and of which types. The first
-    /// `sharded` of them decide about the share.
-    pub fn new(
-        columns: Vec<(String, String, DataType)>,
-        sharded: usize,
-        shard: Option<Shard>,
-    ) -> Result<Keying> {
-        let types: Vec<DataType> = columns.iter().map(|(_, _, data_type)| data_type.clone()).collect();
+    /// The first `sharded` columns decide about the share.
+    pub fn new(columns: Vec<KeyColumn>, sharded: usize, shard: Option<Shard>) -> Result<Keying> {
+        let types: Vec<DataType> = columns.iter().map(|column| column.compared.clone()).collect();
         let identity = Identity::new(&types).map_err(|cause| {
             Error::new(
                 Status::SchemaMismatch,
                 format!("samples cannot be told apart by their id columns: {cause}"),
             )
         })?;
-        let (expected, names) = columns.into_iter().map(|(expected, name, _)| (expected, name)).unzip();
+        let (expected, names) = columns.into_iter().map(|column| (column.expected, column.name)).unzip();
         Ok(Keying { expected, names, types, identity, shard, sharded })
     }
 
@@ -213,20 +220,23 @@ impl Conditions {
     }
 }
 
-/// Refuses columns of two tables whose values cannot be equal.
-pub fn check_types(one: (&str, &DataType, &str), other: (&str, &DataType, &str)) -> Result<()> {
+/// A column of a table: whose it is, its type, and its name.
+pub type Owned<'c> = (&'c str, &'c DataType, &'c str);
+
+/// The type in which values of two columns are compared, if those of `one` are compared in `compared` so far; an error
+/// if they cannot be equal.
+pub fn common_type(compared: &DataType, one: Owned<'_>, other: Owned<'_>) -> Result<DataType> {
     let ((owner, data_type, name), (other_owner, other_type, other_name)) = (one, other);
-    if comparable(data_type) == comparable(other_type) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Status::SchemaMismatch,
-        format!(
-            "the id column {name} of {owner} is {data_type}, and {other_name} of {other_owner} is {other_type}: they cannot \
-             be compared; write one of them in the type of the other"
-        ),
-    )
-    .with("column", name)
-    .with("expected", data_type)
-    .with("found", other_type))
+    common(compared, &comparable(other_type)).ok_or_else(|| {
+        Error::new(
+            Status::SchemaMismatch,
+            format!(
+                "the id column {name} of {owner} is {data_type}, and {other_name} of {other_owner} is {other_type}: they \
+                 cannot be compared; write one of them in the type of the other"
+            ),
+        )
+        .with("column", name)
+        .with("expected", data_type)
+        .with("found", other_type)
+    })
 }

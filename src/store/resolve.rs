@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use roaring::RoaringTreemap;
 
 use super::Store;
-use super::compare::{Conditions, Examined, Keying, StoredRows, check_types};
+use super::compare::{Conditions, Examined, KeyColumn, Keying, StoredRows, common_type};
 use super::context::Call;
 use super::filter::Filter;
 use super::find::Visit;
@@ -138,15 +138,12 @@ impl Store {
         let stored = stored.map(|serving| StoredRows::new(serving, conditions, key)).transpose()?;
         let stored = stored.filter(|stored| stored.serving.rows() > 0);
         let columns = comparison_columns(&plan, |name| {
-            given
-                .schema()
-                .field_with_name(name)
-                .ok()
-                .map(|field| (name.to_owned(), field.data_type().clone()))
+            given.schema().field_with_name(name).ok().map(|field| Given::new(name, field.data_type()))
         })?;
-        if let Some(stored) = &stored {
-            check_stored(key, &columns, &stored.serving, "the samples")?;
-        }
+        let columns = match &stored {
+            Some(stored) => beside_stored(key, columns, &stored.serving, "the samples")?,
+            None => columns,
+        };
         let rules = Rules { repeats: repeats_of_samples(&plan, &given, &columns), every: agree(&plan) };
         let sharded = plan.join_columns().len();
         let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
@@ -208,7 +205,7 @@ impl Store {
             let filters: Vec<String> =
                 own.map(|(_, text)| text.clone()).chain(request.global_filters.iter().cloned()).collect();
             let found = Upstream::find(self, graph, plan, number, &filters, &expected, hash, visits);
-            upstreams.extend(Box::pin(found).await?.map(Arc::new));
+            upstreams.extend(Box::pin(found).await?);
         }
         if upstreams.is_empty() {
             return Err(Error::new(
@@ -219,7 +216,8 @@ impl Store {
                 ),
             ));
         }
-        Workload::new(plan, upstreams, expected)
+        agree_on_keys(&mut upstreams)?;
+        Workload::new(plan, upstreams.into_iter().map(Arc::new).collect(), expected)
     }
 
     /// The stored rows of the feature itself, which are never those of a fallback store.
@@ -243,6 +241,26 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Has dependencies joined by columns of common types.
+fn agree_on_keys(upstreams: &mut [Upstream]) -> Result<()> {
+    let Some((first, others)) = upstreams.split_first() else { return Ok(()) };
+    let mut types: Vec<DataType> = first.keys().map(|(_, data_type)| data_type.clone()).collect();
+    for other in others {
+        for (compared, (one, two)) in types.iter_mut().zip(first.given_keys().zip(other.given_keys())) {
+            let ((name, data_type), (other_name, other_type)) = (one, two);
+            *compared = common_type(
+                compared,
+                (first.feature.as_str(), data_type, name),
+                (other.feature.as_str(), other_type, other_name),
+            )?;
+        }
+    }
+    for upstream in upstreams {
+        upstream.compare_keys_in(types.clone());
+    }
+    Ok(())
 }
 
 /// Refuses filters on features that have nothing to do with the one that is resolved.
@@ -288,10 +306,7 @@ impl Filters {
 /// as in Metaxy. Where the other ids of the feature are ids of a dependency of which each row makes one sample, they
 /// count as well: frames that are joined with what is known of their videos are compared frame by frame. A column that
 /// only has the name of an id says nothing, and members of a group are computed together.
-fn comparison_columns(
-    plan: &Plan<'_>,
-    expected: impl Fn(&str) -> Option<(String, DataType)>,
-) -> Result<Vec<(String, String, DataType)>> {
+fn comparison_columns(plan: &Plan<'_>, expected: impl Fn(&str) -> Option<Given>) -> Result<Vec<KeyColumn>> {
     let mut names: Vec<&str> = plan.join_columns();
     let ids = &plan.feature.id_columns;
     let expands =
@@ -308,26 +323,36 @@ fn comparison_columns(
         names.extend(ids.iter().map(String::as_str).filter(|id| !names.contains(id)).collect::<Vec<_>>());
     }
     let columns = names.into_iter().map(|name| {
-        let (column, data_type) = expected(name).ok_or_else(|| {
+        let Given { column, data_type, compared } = expected(name).ok_or_else(|| {
             Error::new(
                 Status::SchemaMismatch,
                 format!("the samples have no column {name}, by which they are told apart; add it"),
             )
             .with("column", name)
         })?;
-        Ok((column, name.to_owned(), comparable(&data_type)))
+        Ok(KeyColumn { expected: column, name: name.to_owned(), given: data_type, compared })
     });
     columns.collect()
 }
 
+/// A column of expected rows.
+struct Given {
+    column: String,
+    data_type: DataType,
+    compared: DataType,
+}
+
+impl Given {
+    fn new(column: &str, data_type: &DataType) -> Given {
+        let compared = comparable(data_type);
+        Given { column: column.to_owned(), data_type: data_type.clone(), compared }
+    }
+}
+
 /// What samples of one key are: the same sample twice, unless they are parts of what is computed together.
-fn repeats_of_samples(
-    plan: &Plan<'_>,
-    given: &GivenSamples,
-    columns: &[(String, String, DataType)],
-) -> Repeats {
+fn repeats_of_samples(plan: &Plan<'_>, given: &GivenSamples, columns: &[KeyColumn]) -> Repeats {
     let each_one = plan.upstreams.iter().all(|upstream| matches!(upstream.dep.lineage, Lineage::Identity));
-    let all_ids = given.ids().iter().all(|id| columns.iter().any(|(_, name, _)| name == id));
+    let all_ids = given.ids().iter().all(|id| columns.iter().any(|column| column.name == *id));
     if each_one && agree(plan) && all_ids { Repeats::Told } else { Repeats::Compared }
 }
 
@@ -343,34 +368,37 @@ fn agree(plan: &Plan<'_>) -> bool {
 }
 
 /// The [`comparison_columns`] of rows that are computed from dependencies.
-pub(super) fn compared_columns(
-    plan: &Plan<'_>,
-    workload: &Workload,
-) -> Result<Vec<(String, String, DataType)>> {
+pub(super) fn compared_columns(plan: &Plan<'_>, workload: &Workload) -> Result<Vec<KeyColumn>> {
     let joined = plan.join_columns();
     comparison_columns(plan, |name| match joined.iter().position(|other| *other == name) {
         Some(position) => {
-            let data_type = workload.upstreams().first()?.keys().nth(position)?.1.clone();
-            Some((workload.key(position), data_type))
+            let first = workload.upstreams().first()?;
+            let ((_, data_type), (_, compared)) =
+                first.given_keys().zip(first.keys()).nth(position).map(|(given, key)| (given, key))?;
+            Some(Given {
+                column: workload.key(position),
+                data_type: data_type.clone(),
+                compared: compared.clone(),
+            })
         }
-        None => workload.column(name).map(|(column, data_type)| (column.to_owned(), data_type.clone())),
+        None => workload.column(name).map(|(column, data_type)| Given::new(column, data_type)),
     })
 }
 
-/// Refuses stored rows whose ids are of other types than those that are expected.
-pub(super) fn check_stored(
+/// The columns by which expected rows are compared with stored ones, in types that both have; refused if there is none.
+pub(super) fn beside_stored(
     key: &FeatureKey,
-    columns: &[(String, String, DataType)],
+    mut columns: Vec<KeyColumn>,
     stored: &Serving,
     owner: &str,
-) -> Result<()> {
-    for (_, name, data_type) in columns {
+) -> Result<Vec<KeyColumn>> {
+    for KeyColumn { name, given, compared, .. } in &mut columns {
         if let Ok(field) = stored.schema().field_with_name(name) {
             let stored = format!("the stored rows of {key}");
-            check_types((owner, data_type, name), (&stored, field.data_type(), name))?;
+            *compared = common_type(compared, (owner, given, name), (&stored, field.data_type(), name))?;
         }
     }
-    Ok(())
+    Ok(columns)
 }
 
 async fn add_stored(
@@ -407,11 +435,11 @@ async fn compare(
 ) -> Result<()> {
     let key = &plan.feature.key;
     let sharded = plan.join_columns().len();
-    let columns = compared_columns(plan, workload)?;
+    let mut columns = compared_columns(plan, workload)?;
     if let Some(stored) = &stored {
-        check_stored(key, &columns, &stored.serving, "what it is compared with")?;
+        columns = beside_stored(key, columns, &stored.serving, "what it is compared with")?;
     }
-    let more: Vec<String> = columns.iter().skip(sharded).map(|(_, name, _)| name.clone()).collect();
+    let more: Vec<String> = columns.iter().skip(sharded).map(|column| column.name.clone()).collect();
     let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
     let memory = increment.memory.clone();
     let unique = match workload.upstreams() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StructArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StructArray, UInt64Array};
 use arrow::datatypes::{DataType, Field};
 use metaxy::store::context::Call;
 use metaxy::store::{Increment, IncrementRequest, Part, ReadRequest, Store};
@@ -347,6 +347,64 @@ fn ids_that_cannot_be_equal_are_named() {
     );
     write(&store, "crop", &[numbered("1")], &[]).unwrap();
     refused(&store, "crop", &IncrementRequest::default(), mismatch, &["id", "Int64", "LargeUtf8"]);
+}
+
+#[test]
+fn ids_are_equal_whatever_integers_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    define(
+        &store,
+        json!([
+            {"key": "video", "id_columns": ["id"], "fields": ["x"]},
+            {"key": "audio", "id_columns": ["id"], "fields": ["x"]},
+            {"key": "crop", "id_columns": ["id"], "fields": ["x"], "deps": ["video"]},
+            {"key": "both", "id_columns": ["id"], "fields": ["x"], "deps": ["video", "audio"]},
+            {"key": "either", "id_columns": ["id"], "fields": ["x"],
+             "deps": [{"feature": "video", "optional": true}, {"feature": "audio", "optional": true}]}
+        ]),
+    );
+    let rows_of = |ids: ArrayRef| {
+        let versions = vec!["1"; ids.len()];
+        batch(vec![("id", ids), ("metaxy_provenance_by_field", by_field(&["x"], &versions))])
+    };
+    let large = (1_u64 << 53) as i64;
+    let signed = rows_of(Arc::new(Int64Array::from(vec![1, large + 1, -1, 7])));
+    let unsigned = rows_of(Arc::new(UInt64Array::from(vec![1, large as u64, u64::MAX, 7])));
+    write(&store, "video", &[signed], &[]).unwrap();
+    write(&store, "audio", &[unsigned.clone()], &[]).unwrap();
+    let ids = |increment: &Increment, of: Part| {
+        let found = part(increment, of);
+        sorted(rows(&found)).iter().map(|row| row["id"].clone()).collect::<Vec<_>>()
+    };
+    let increment = resolve(&store, "both", &IncrementRequest::default()).unwrap();
+    assert_eq!(ids(&increment, Part::New), [json!(1), json!(7)]);
+    // In shares, and beside stored ids without a sign.
+    let stored = rows_of(Arc::new(UInt64Array::from(vec![1, u64::MAX])));
+    write(&store, "both", &[stored.clone()], &[]).unwrap();
+    let mut counts = [0; 3];
+    for index in 0..3 {
+        let request = IncrementRequest { shard: Some(Shard::new(index, 3).unwrap()), ..Default::default() };
+        let share = resolve(&store, "both", &request).unwrap();
+        for (count, of) in counts.iter_mut().zip([Part::New, Part::Stale, Part::Orphaned]) {
+            *count += share.count(of);
+        }
+    }
+    assert_eq!(counts, [1, 1, 1]);
+    let increment = resolve(&store, "both", &IncrementRequest::default()).unwrap();
+    assert_eq!(ids(&increment, Part::New), [json!(7)]);
+    assert_eq!(ids(&increment, Part::Orphaned), [json!(u64::MAX)]);
+    write(&store, "crop", &[stored], &[]).unwrap();
+    let increment = resolve(&store, "crop", &IncrementRequest::default()).unwrap();
+    assert_eq!(
+        [increment.count(Part::New), increment.count(Part::Stale), increment.count(Part::Orphaned)],
+        [3, 1, 1]
+    );
+    let increment = resolve_samples(&store, "video", &[unsigned], &IncrementRequest::default()).unwrap();
+    assert_eq!(ids(&increment, Part::Orphaned), [json!(-1), json!(large + 1)]);
+    // Where any of them may give the id, one has to hold it.
+    let increment = resolve(&store, "either", &IncrementRequest::default()).unwrap();
+    assert_eq!(increment.count(Part::New), 6);
 }
 
 #[test]
