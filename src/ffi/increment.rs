@@ -170,9 +170,10 @@ pub unsafe extern "C" fn metaxy_increment_served_by(
 
 /// Reads the samples that are new.
 ///
-/// Each row has the id columns of the feature, then the columns of the features that it depends on, as its definition
-/// selects and renames them, or those of the samples that were given, and then the versions that the sample has when it is
-/// written as it is: `metaxy_provenance_by_field` (struct of large texts, one for each field), `metaxy_provenance` (large
+/// Each row has the columns by which the dependencies of the feature are joined, then the other columns of the features
+/// that it depends on, as its definition selects and renames them; or, of samples that were given, the id columns of the
+/// feature and then their others. Ids that only the feature has, as children of an expansion do, are for the caller to
+/// add. Last come the versions that the sample has when it is written as it is: `metaxy_provenance_by_field` (struct of large texts, one for each field), `metaxy_provenance` (large
 /// text), `metaxy_data_version_by_field`, `metaxy_data_version` (likewise). With columns of the result added, the row is
 /// one to write to the feature. With aggregation there is a row for each that is aggregated, all rows of a group with the
 /// versions of the group; with expansion one for each that is to be expanded, whose versions all of what comes of it has.
