@@ -579,14 +579,17 @@ pub fn hash(text: &str) -> String {
 pub fn normal(row: &Value) -> Row {
     let mut normal = Row::new();
     for (column, value) in row.as_object().unwrap() {
+        let given = |members: serde_json::Map<String, Value>| {
+            let members: serde_json::Map<String, Value> =
+                members.into_iter().filter(|(_, value)| !value.is_null()).collect();
+            if members.is_empty() { Value::Null } else { Value::Object(members) }
+        };
         let value = match value {
-            Value::Object(members) => {
-                let members: serde_json::Map<String, Value> = members
-                    .iter()
-                    .filter(|(_, value)| !value.is_null())
-                    .map(|(member, value)| (member.clone(), value.clone()))
-                    .collect();
-                if members.is_empty() { Value::Null } else { Value::Object(members) }
+            Value::Object(members) => given(members.clone()),
+            // The entries of a map.
+            Value::Array(entries) => {
+                let entry = |entry: &Value| (text(&entry["key"]).to_owned(), entry["value"].clone());
+                given(entries.iter().map(entry).collect())
             }
             other => other.clone(),
         };

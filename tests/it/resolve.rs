@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StructArray, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StructArray, UInt64Array,
+};
 use arrow::datatypes::{DataType, Field};
 use metaxy::store::context::Call;
-use metaxy::store::{Increment, IncrementRequest, Part, ReadRequest, Store};
+use metaxy::store::{Fallback, Increment, IncrementRequest, Part, ReadRequest, Store};
 use metaxy::versioning::Shard;
 use metaxy::{Result, Status};
 use serde_json::{Value, json};
@@ -89,6 +91,152 @@ fn in_directory(path: &Path) -> Store {
     store
 }
 
+/// Of each store that was asked: for which feature, its name, and the outcome.
+fn served_by(increment: &Increment) -> Vec<[String; 3]> {
+    let asked = increment.served_by().unwrap();
+    let texts =
+        ["feature", "store", "outcome"].map(|name| asked.column_by_name(name).unwrap().as_string::<i64>());
+    (0..asked.num_rows())
+        .map(|row| {
+            texts.map(|texts| if texts.is_null(row) { String::new() } else { texts.value(row).to_owned() })
+        })
+        .collect()
+}
+
+#[test]
+fn the_stores_of_a_chain_that_were_asked_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let prod = open(&at("prod"), &[("name", "prod")]);
+    let dev = Store::open_chain(
+        at("dev").to_str().unwrap(),
+        vec![Fallback::from(prod.clone())],
+        &options(&[("name", "dev"), ("fallback.missing", "merge")]),
+        &Call::default(),
+    )
+    .unwrap();
+    for store in [&prod, &dev] {
+        store.define(&root("video", &["x"])).unwrap();
+        define(
+            store,
+            json!([
+                {"key": "audio", "id_columns": ["id"], "fields": ["x"]},
+                {"key": "both", "id_columns": ["id"], "fields": ["x"],
+                 "deps": [{"feature": "video", "select": []}, {"feature": "audio", "optional": true}]}
+            ]),
+        );
+    }
+    videos(&prod, &["a", "b"], &["1", "1"]);
+    videos(&dev, &["b", "c"], &["2", "2"]);
+    let of = |feature: &str, store: &str, outcome: &str| [feature, store, outcome].map(str::to_owned);
+    let increment = resolve(&dev, "both", &IncrementRequest::default()).unwrap();
+    assert_eq!(served_by(&increment), [of("video", "dev", "served"), of("video", "prod", "served")]);
+    assert_eq!(parts(&increment)[0], ["a", "b", "c"]);
+    // What is stored is that of the store itself alone.
+    write_part(&prod, "both", &resolve(&prod, "both", &IncrementRequest::default()).unwrap());
+    write(&prod, "audio", &[samples(&["a"])], &[]).unwrap();
+    write(&dev, "both", &[samples(&["c"])], &[]).unwrap();
+    let increment = resolve(&dev, "both", &IncrementRequest::default()).unwrap();
+    assert_eq!(
+        served_by(&increment),
+        [
+            of("video", "dev", "served"),
+            of("video", "prod", "served"),
+            of("audio", "dev", "absent"),
+            of("audio", "prod", "served"),
+            of("both", "dev", "served")
+        ]
+    );
+    assert_eq!(parts(&increment), [vec!["a", "b"], vec!["c"], vec![]]);
+    // Each row from where it is, in batches of one, as often as it is asked for.
+    for _ in 0..2 {
+        let request = IncrementRequest { batch_rows: Some(1), ..Default::default() };
+        let found = part(&resolve(&dev, "both", &request).unwrap(), Part::New);
+        assert!(found.iter().all(|batch| batch.num_rows() <= 1));
+        let versions = ["a", "b"]
+            .map(|id| rows(&found).iter().find(|row| row["id"] == id).unwrap()["metaxy_provenance"].clone());
+        assert_ne!(versions[0], versions[1]);
+    }
+}
+
+/// What happens to the tables between resolving and reading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meanwhile {
+    Pruned,
+    PrunedByAnotherStore,
+    /// By a program that knows nothing of who reads what.
+    PrunedByAnotherProgram,
+    Dropped,
+}
+
+#[test]
+fn an_increment_is_read_as_it_was_or_not_at_all_whatever_happens_to_the_tables() {
+    use Meanwhile::{Dropped, Pruned, PrunedByAnotherProgram, PrunedByAnotherStore};
+    for meanwhile in [Pruned, PrunedByAnotherStore, PrunedByAnotherProgram, Dropped] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = in_directory(directory.path());
+        videos(&store, &["a", "b"], &["1", "1"]);
+        write_part(&store, "crop", &resolve(&store, "crop", &IncrementRequest::default()).unwrap());
+        videos(&store, &["b", "c"], &["2", "2"]);
+        let call = Call::default();
+        let gone = ReadRequest { filters: vec!["id = 'a'".into()], ..Default::default() };
+        store.runtime().block_on(store.delete("video", &gone, &options(&[]), &call)).unwrap();
+        let increment = resolve(&store, "crop", &IncrementRequest::default()).unwrap();
+        videos(&store, &["b"], &["3"]);
+        write(&store, "crop", &[samples(&["a", "z"])], &[]).unwrap();
+        // It shares nothing with the first one.
+        let stranger = open(directory.path(), &[("cache.bytes", "3000001")]);
+        stranger.define(&root("video", &["x"])).unwrap();
+        stranger.define(&root("crop", &["x"])).unwrap();
+        let maintained = store.runtime().block_on(async {
+            for feature in ["video", "crop"] {
+                let (keeper, nothing) = (if meanwhile == Pruned { &store } else { &stranger }, options(&[]));
+                match meanwhile {
+                    Dropped => drop(store.drop_feature(feature, &nothing, &call).await?),
+                    PrunedByAnotherProgram => prune_as_lancedb_does(directory.path(), feature).await,
+                    Pruned | PrunedByAnotherStore => {
+                        let at_once = options(&[("prune.older_than_ms", "0")]);
+                        keeper.compact(Some(feature), &nothing, &call).await?;
+                        keeper.prune(Some(feature), &at_once, &call).await?;
+                    }
+                }
+            }
+            Ok(())
+        });
+        maintained.unwrap();
+        for (of, ids) in [(Part::New, ["c"]), (Part::Stale, ["b"]), (Part::Orphaned, ["a"])] {
+            let found = increment.runtime().block_on(async {
+                let mut stream = increment.read(of, &call).await?;
+                let mut batches = Vec::new();
+                while let Some(batch) = stream.next().await {
+                    batches.push(batch?);
+                }
+                Ok(batches)
+            });
+            match found {
+                Ok(found) => assert_eq!(column(&found, "id"), ids, "{meanwhile:?} {of:?}"),
+                Err(error) => {
+                    println!("{meanwhile:?} {of:?} {:?} {error} {:?}", error.status(), error.causes())
+                }
+            }
+        }
+    }
+}
+
+async fn prune_as_lancedb_does(directory: &Path, table: &str) {
+    use lancedb::table::{CompactionOptions, OptimizeAction};
+    let database = lancedb::connect(directory.to_str().unwrap()).execute().await.unwrap();
+    let table = database.open_table(table).execute().await.unwrap();
+    let compact = OptimizeAction::Compact { options: CompactionOptions::default(), remap_options: None };
+    table.optimize(compact).await.unwrap();
+    let prune = OptimizeAction::Prune {
+        older_than: Some(lancedb::table::Duration::zero()),
+        delete_unverified: Some(true),
+        error_if_tagged_old_versions: None,
+    };
+    table.optimize(prune).await.unwrap();
+}
+
 #[test]
 fn what_is_new_stale_and_orphaned() {
     let directory = tempfile::tempdir().unwrap();
@@ -111,7 +259,7 @@ fn what_is_new_stale_and_orphaned() {
     assert_eq!(column(&part(&increment, Part::New), "id"), ["d"]);
     write_part(&store, "crop", &increment);
     assert_eq!(all(&store, "crop"), [vec![], vec![], vec!["c"]]);
-    println!("{:?}", rows(&[increment.served_by().unwrap()]));
+    assert_eq!(served_by(&increment), [["video", "", "served"], ["crop", "", "served"]]);
 }
 
 #[test]
@@ -168,8 +316,17 @@ fn several_parents_and_shards() {
     ]);
     write(&store, "frames", &[frames], &[]).unwrap();
     let increment = resolve(&store, "clips", &IncrementRequest::default()).unwrap();
-    println!("{:?}", rows(&part(&increment, Part::New)));
-    assert_eq!(column(&part(&increment, Part::New), "id"), ["a", "a", "a", "b"]);
+    let clips = rows(&part(&increment, Part::New));
+    let told: Vec<_> =
+        clips.iter().map(|row| (&row["id"], &row["frame"], &row["metaxy_provenance"])).collect();
+    let (a, b) = (told[0].2, told[3].2);
+    assert_ne!(a, b);
+    let (one, two) = (json!("a"), json!("b"));
+    let frames = [json!(1), json!(10), json!(2)];
+    assert_eq!(
+        told,
+        [(&one, &frames[0], a), (&one, &frames[1], a), (&one, &frames[2], a), (&two, &frames[0], b)]
+    );
 }
 
 fn refused(store: &Store, feature: &str, request: &IncrementRequest, status: Status, parts: &[&str]) {
