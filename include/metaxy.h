@@ -1516,9 +1516,10 @@ MetaxyStatus metaxy_increment_served_by(const MetaxyIncrement *increment,
  * `context` is borrowed for the call and may be NULL. `rows` receives a stream that the caller releases, on any thread,
  * also after the increment and the store are freed. Each of its `get_next` is one call under `context`, whose cancel
  * switch it shares; `metaxy_error_from_stream` tells why one failed. The parts may be read in any order, each any number of
- * times, by many threads at once, or not at all. Any thread. Fails with `METAXY_INVALID_ARGUMENT`,
- * `METAXY_INVALID_HANDLE`, `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`,
- * `METAXY_TIMEOUT`.
+ * times, by many threads at once, or not at all. A table that was dropped since, or whose versions another program has
+ * removed without looking who reads them, fails the read with `METAXY_CONFLICT`: resolve again. Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
+ * `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
  *
  * @since 0.1.0
  */
