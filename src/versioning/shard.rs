@@ -171,7 +171,7 @@ mod tests {
     fn hashes_of_every_promised_type_are_what_they_were() {
         let seconds = 1_704_112_200_i64;
         // Hashes by nchash.xxhash64 of polars-hash 0.9.3.
-        let fixed: [(ArrayRef, &str, u64); 13] = [
+        let fixed: [(ArrayRef, &str, u64); 14] = [
             (text(vec![Some("\u{65e5}\u{672c}")]), "\u{65e5}\u{672c}", 8_219_622_076_717_041_046),
             (Arc::new(Int32Array::from(vec![-42])), "-42", 17_496_659_809_870_347_328),
             (Arc::new(Int64Array::from(vec![-42])), "-42", 17_496_659_809_870_347_328),
@@ -202,6 +202,11 @@ mod tests {
                 Arc::new(TimestampSecondArray::from(vec![seconds]).with_timezone("UTC")),
                 "2024-01-01T12:30:00Z",
                 10_873_662_537_095_656_268,
+            ),
+            (
+                Arc::new(TimestampSecondArray::from(vec![seconds]).with_timezone("+02:00")),
+                "2024-01-01T14:30:00+02:00",
+                2_200_728_560_701_209_169,
             ),
             (
                 Arc::new(Decimal128Array::from(vec![150]).with_precision_and_scale(9, 2).unwrap()),
