@@ -1344,8 +1344,8 @@ MetaxyStatus metaxy_increment_request_add_filter(MetaxyIncrementRequest *request
                                                  MetaxyError **error);
 
 /**
- * Adds a condition on the stored rows of the feature that is resolved: a sample whose row fails it is left alone, and is
- * neither new, nor stale, nor orphaned.
+ * Adds a condition on the stored rows of the feature that is resolved: those that fail it are not compared. A sample of
+ * which no row meets it is left alone, and is neither new, nor stale, nor orphaned.
  *
  * `filter` is borrowed for the call and parsed when resolving. One thread at a time. Fails with
  * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
@@ -1385,7 +1385,21 @@ MetaxyStatus metaxy_increment_request_set_skip_comparison(MetaxyIncrementRequest
  *
  * Workers that resolve the same feature with the same `count` and an `index` each divide its increment: every sample,
  * be it new, stale or orphaned, is in the share of one of them, on every machine the same. With aggregation, so is every
- * group. One thread at a time. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
+ * group.
+ *
+ * A program can compute by itself which share a row belongs to: XXH64 (seed 0) modulo `count` of the bytes of some columns,
+ * one after the other. For a null these are 0x00 0x1F; for a value 0x01, its text in UTF-8, and 0x1F. The columns are those
+ * by which dependencies are joined, by their names in the feature: of the first dependency in the definition its ids
+ * (1:1), or the `on` of its lineage (without one the ids of the feature), in that order, without those that another
+ * dependency has not likewise; or, if none is left or there are no dependencies, the ids of the feature in their order.
+ * The text of a string is itself; of an integer of any width its decimal digits, with `-` before them if it is negative;
+ * of a boolean `true` or `false`; of a decimal its digits with as many after the `.` as its scale says; of a date
+ * `2024-01-31`; of a time stamp `2024-01-31T12:30:00` in its zone, then, unless they are all zero, `.` and 3, 6 or 9 digits,
+ * as few as tell it, and then, if it has a zone, `Z` for UTC or the offset like `+02:00`; of binary its bytes in lower-case
+ * hexadecimal. Other types are divided as well, but nothing is promised about how. The id `a` (text) with the part 7
+ * (integer) gives 01 61 1F 01 37 1F, whose hash is 11663437394356221226.
+ *
+ * One thread at a time. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
  *
  * @since 0.1.0
  */
@@ -1491,9 +1505,10 @@ MetaxyStatus metaxy_increment_served_by(const MetaxyIncrement *increment,
 /**
  * Reads the samples that are new.
  *
- * Each row has the id columns of the feature, then the columns of the features that it depends on, as its definition
- * selects and renames them, or those of the samples that were given, and then the versions that the sample has when it is
- * written as it is: `metaxy_provenance_by_field` (struct of large texts, one for each field), `metaxy_provenance` (large
+ * Each row has the columns by which the dependencies of the feature are joined, then the other columns of the features
+ * that it depends on, as its definition selects and renames them; or, of samples that were given, the id columns of the
+ * feature and then their others. Ids that only the feature has, as children of an expansion do, are for the caller to
+ * add. Last come the versions that the sample has when it is written as it is: `metaxy_provenance_by_field` (struct of large texts, one for each field), `metaxy_provenance` (large
  * text), `metaxy_data_version_by_field`, `metaxy_data_version` (likewise). With columns of the result added, the row is
  * one to write to the feature. With aggregation there is a row for each that is aggregated, all rows of a group with the
  * versions of the group; with expansion one for each that is to be expanded, whose versions all of what comes of it has.
@@ -1501,9 +1516,10 @@ MetaxyStatus metaxy_increment_served_by(const MetaxyIncrement *increment,
  * `context` is borrowed for the call and may be NULL. `rows` receives a stream that the caller releases, on any thread,
  * also after the increment and the store are freed. Each of its `get_next` is one call under `context`, whose cancel
  * switch it shares; `metaxy_error_from_stream` tells why one failed. The parts may be read in any order, each any number of
- * times, by many threads at once, or not at all. Any thread. Fails with `METAXY_INVALID_ARGUMENT`,
- * `METAXY_INVALID_HANDLE`, `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`,
- * `METAXY_TIMEOUT`.
+ * times, by many threads at once, or not at all. A table that was dropped since, or whose versions another program has
+ * removed without looking who reads them, fails the read with `METAXY_CONFLICT`: resolve again. Any thread. Fails with
+ * `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
+ * `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
  *
  * @since 0.1.0
  */

@@ -968,7 +968,7 @@ public:
         return set(metaxy_increment_request_add_filter, detail::Text(feature).get(), detail::Text(filter).get());
     }
 
-    /// Adds a condition on the stored rows; a sample whose row fails it is left alone.
+    /// Adds a condition on the stored rows; a sample of which no row meets it is left alone.
     IncrementRequest &target_filter(std::string_view filter) {
         return set(metaxy_increment_request_add_target_filter, detail::Text(filter).get());
     }

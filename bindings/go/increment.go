@@ -32,7 +32,7 @@ func Filter(feature, filter string) ResolveOption {
 	return func(r *resolution) { r.filters = append(r.filters, featureFilter{feature, filter}) }
 }
 
-// TargetFilter adds a condition on the stored rows of the feature: a sample whose row fails it is left alone.
+// TargetFilter adds a condition on the stored rows of the feature: a sample of which no row meets it is left alone.
 func TargetFilter(filter string) ResolveOption {
 	return func(r *resolution) { r.targetFilters = append(r.targetFilters, filter) }
 }

@@ -41,7 +41,8 @@ impl Opaque for MetaxyIncrement {
 /// What is stored are the current rows of the feature's current version in the store itself; the features that it depends
 /// on are also read from its fallback stores. After a change of the definition that gives the feature another version, all
 /// its samples are therefore new. A feature without dependencies takes `samples` instead, with its id columns and
-/// `metaxy_provenance_by_field`; one with dependencies may take them in place of theirs.
+/// `metaxy_provenance_by_field`; one with dependencies may take them in place of theirs. A sample without a value in one of
+/// these, or one that comes again, is refused with `METAXY_INVALID_ARGUMENT`, which names its row and its id.
 ///
 /// `samples` may be NULL; it is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are
 /// called on the calling thread only, those of its arrays on any. `feature`, `request` and `context` are borrowed for the
@@ -170,9 +171,10 @@ pub unsafe extern "C" fn metaxy_increment_served_by(
 
 /// Reads the samples that are new.
 ///
-/// Each row has the id columns of the feature, then the columns of the features that it depends on, as its definition
-/// selects and renames them, or those of the samples that were given, and then the versions that the sample has when it is
-/// written as it is: `metaxy_provenance_by_field` (struct of large texts, one for each field), `metaxy_provenance` (large
+/// Each row has the columns by which the dependencies of the feature are joined, then the other columns of the features
+/// that it depends on, as its definition selects and renames them; or, of samples that were given, the id columns of the
+/// feature and then their others. Ids that only the feature has, as children of an expansion do, are for the caller to
+/// add. Last come the versions that the sample has when it is written as it is: `metaxy_provenance_by_field` (struct of large texts, one for each field), `metaxy_provenance` (large
 /// text), `metaxy_data_version_by_field`, `metaxy_data_version` (likewise). With columns of the result added, the row is
 /// one to write to the feature. With aggregation there is a row for each that is aggregated, all rows of a group with the
 /// versions of the group; with expansion one for each that is to be expanded, whose versions all of what comes of it has.
@@ -180,9 +182,10 @@ pub unsafe extern "C" fn metaxy_increment_served_by(
 /// `context` is borrowed for the call and may be NULL. `rows` receives a stream that the caller releases, on any thread,
 /// also after the increment and the store are freed. Each of its `get_next` is one call under `context`, whose cancel
 /// switch it shares; `metaxy_error_from_stream` tells why one failed. The parts may be read in any order, each any number of
-/// times, by many threads at once, or not at all. Any thread. Fails with `METAXY_INVALID_ARGUMENT`,
-/// `METAXY_INVALID_HANDLE`, `METAXY_PERMISSION`, `METAXY_CORRUPT`, `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`,
-/// `METAXY_TIMEOUT`.
+/// times, by many threads at once, or not at all. A table that was dropped since, or whose versions another program has
+/// removed without looking who reads them, fails the read with `METAXY_CONFLICT`: resolve again. Any thread. Fails with
+/// `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_CONFLICT`, `METAXY_PERMISSION`, `METAXY_CORRUPT`,
+/// `METAXY_UNAVAILABLE`, `METAXY_IO`, `METAXY_CANCELLED`, `METAXY_TIMEOUT`.
 ///
 /// @since 0.1.0
 #[unsafe(no_mangle)]

@@ -9,9 +9,10 @@ use arrow::datatypes::{DataType, Field, UInt64Type};
 use super::conform::conform;
 use super::filter::Filter;
 use super::identity::Identity;
+use super::samples_given::ROW;
 use super::serving::{PLACE, Serving};
 use super::system_columns as system;
-use super::upstream::{column, comparable, unfit};
+use super::upstream::{column, common, comparable, unfit};
 use crate::error::{Error, Result, Status};
 use crate::feature::FeatureKey;
 use crate::versioning::{Expected, Shard, Stored, marks_of};
@@ -29,6 +30,18 @@ pub struct Keying {
     sharded: usize,
 }
 
+/// A column by which samples are compared.
+pub struct KeyColumn {
+    /// What expected rows call it.
+    pub expected: String,
+    /// What stored rows call it.
+    pub name: String,
+    /// Its type in the rows that are expected.
+    pub given: DataType,
+    /// The type in which its values are compared.
+    pub compared: DataType,
+}
+
 /// What is compared of expected rows.
 pub struct Examined {
     pub keys: Vec<u128>,
@@ -38,21 +51,16 @@ pub struct Examined {
 }
 
 impl Keying {
-    /// Keys by columns in three ways: as expected rows call them, as stored rows do, and of which types. The first
-    /// `sharded` of them decide about the share.
-    pub fn new(
-        columns: Vec<(String, String, DataType)>,
-        sharded: usize,
-        shard: Option<Shard>,
-    ) -> Result<Keying> {
-        let types: Vec<DataType> = columns.iter().map(|(_, _, data_type)| data_type.clone()).collect();
+    /// The first `sharded` columns decide about the share.
+    pub fn new(columns: Vec<KeyColumn>, sharded: usize, shard: Option<Shard>) -> Result<Keying> {
+        let types: Vec<DataType> = columns.iter().map(|column| column.compared.clone()).collect();
         let identity = Identity::new(&types).map_err(|cause| {
             Error::new(
                 Status::SchemaMismatch,
                 format!("samples cannot be told apart by their id columns: {cause}"),
             )
         })?;
-        let (expected, names) = columns.into_iter().map(|(expected, name, _)| (expected, name)).unzip();
+        let (expected, names) = columns.into_iter().map(|column| (column.expected, column.name)).unzip();
         Ok(Keying { expected, names, types, identity, shard, sharded })
     }
 
@@ -94,11 +102,13 @@ impl Keying {
         Ok(Examined { keys, marks, places })
     }
 
-    /// What is compared of samples that the caller has.
-    pub fn examine_samples(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<u128>, Vec<Option<u64>>)> {
-        let (batch, keys) = self.keys(batch, &self.expected)?;
+    /// What is compared of samples that the caller has, whose places are their numbers, and the samples without these.
+    pub fn examine_samples(&self, batch: &RecordBatch) -> Result<(RecordBatch, Examined)> {
+        let (mut batch, keys) = self.keys(batch, &self.expected)?;
         let marks = marks_of(&column(&batch, system::PROVENANCE)?)?;
-        Ok((batch, keys, marks))
+        let places = vec![places_of(&batch, ROW)?];
+        batch.remove_column(batch.num_columns().saturating_sub(1));
+        Ok((batch, Examined { keys, marks, places }))
     }
 }
 
@@ -129,7 +139,7 @@ pub struct StoredRows {
 
 /// What stored rows are asked besides their provenance.
 pub struct Conditions {
-    /// Those that fail one of these are left alone.
+    /// Those that fail one of these are not compared; a sample that has no others is left alone.
     pub targets: Vec<Filter>,
     /// Those that fail one of these are not orphaned.
     pub orphans: Vec<Filter>,
@@ -138,15 +148,20 @@ pub struct Conditions {
 }
 
 impl StoredRows {
+    /// Refuses conditions on what the table of `feature` does not have, whether it has rows or not.
+    pub fn new(serving: Serving, conditions: Conditions, feature: &FeatureKey) -> Result<StoredRows> {
+        for filter in conditions.all() {
+            filter.to_expr(serving.schema()).map_err(|error| {
+                error.reworded(|reason| format!("the stored rows of {feature} cannot be filtered: {reason}"))
+            })?;
+        }
+        Ok(StoredRows { serving, conditions: Arc::new(conditions) })
+    }
+
     /// The columns that are read of them.
     pub fn columns(&self, keying: &Keying, feature: &FeatureKey) -> Result<Vec<String>> {
         let schema = self.serving.schema();
         let filters = self.conditions.all();
-        for filter in filters.clone() {
-            filter.to_expr(schema).map_err(|error| {
-                error.reworded(|reason| format!("the stored rows of {feature} cannot be filtered: {reason}"))
-            })?;
-        }
         let mut columns: Vec<String> = Vec::new();
         let wanted = keying.names.iter().cloned().chain([system::PROVENANCE.to_owned()]);
         let of_filters =
@@ -177,7 +192,7 @@ impl Conditions {
         Conditions { targets: Vec::new(), orphans: Vec::new(), predicates: Vec::new() }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Filter> + Clone {
+    fn all(&self) -> impl Iterator<Item = &Filter> {
         self.targets.iter().chain(&self.orphans).chain(&self.predicates)
     }
 
@@ -205,30 +220,23 @@ impl Conditions {
     }
 }
 
-/// Refuses columns of two tables whose values cannot be equal.
-pub fn check_types(one: (&str, &DataType, &str), other: (&str, &DataType, &str)) -> Result<()> {
-    let ((owner, data_type, name), (other_owner, other_type, other_name)) = (one, other);
-    if comparable(data_type) == comparable(other_type) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Status::SchemaMismatch,
-        format!(
-            "the id column {name} of {owner} is {data_type}, and {other_name} of {other_owner} is {other_type}: they cannot \
-             be compared; write one of them in the type of the other"
-        ),
-    )
-    .with("column", name)
-    .with("expected", data_type)
-    .with("found", other_type))
-}
+/// A column of a table: whose it is, its type, and its name.
+pub type Owned<'c> = (&'c str, &'c DataType, &'c str);
 
-/// Keeps the rows of a batch that meet every filter.
-pub fn filtered(batch: &RecordBatch, filters: &[Filter]) -> Result<RecordBatch> {
-    let mut kept = batch.clone();
-    for filter in filters {
-        let mask = filter.matches(&kept)?;
-        kept = filter_record_batch(&kept, &mask).map_err(unfit)?;
-    }
-    Ok(kept)
+/// The type in which values of two columns are compared, if those of `one` are compared in `compared` so far; an error
+/// if they cannot be equal.
+pub fn common_type(compared: &DataType, one: Owned<'_>, other: Owned<'_>) -> Result<DataType> {
+    let ((owner, data_type, name), (other_owner, other_type, other_name)) = (one, other);
+    common(compared, &comparable(other_type)).ok_or_else(|| {
+        Error::new(
+            Status::SchemaMismatch,
+            format!(
+                "the id column {name} of {owner} is {data_type}, and {other_name} of {other_owner} is {other_type}: they \
+                 cannot be compared; write one of them in the type of the other"
+            ),
+        )
+        .with("column", name)
+        .with("expected", data_type)
+        .with("found", other_type)
+    })
 }

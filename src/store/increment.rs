@@ -111,6 +111,8 @@ impl Increment {
             Some(most) => sliced(rows, most),
             None => rows,
         };
+        let feature = self.feature.clone();
+        let rows = rows.map_err(move |error| outdated(error, &feature)).boxed();
         let visits = self.visits.iter().flat_map(|(_, visits)| visits.iter().cloned()).collect();
         Ok(RowStream::new(schema, rows, visits, self.runtime.clone()))
     }
@@ -203,6 +205,16 @@ fn sliced(
         )
     });
     slices.try_flatten().boxed()
+}
+
+/// A table that is gone is not read again, but resolved again.
+fn outdated(error: Error, feature: &FeatureKey) -> Error {
+    match error.status() {
+        Status::Conflict => error.reworded(|reason| {
+            format!("{reason}; what is left to do for {feature} is another increment: resolve it again")
+        }),
+        _ => error,
+    }
 }
 
 fn columns(stored: &Serving) -> Vec<String> {

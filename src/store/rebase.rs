@@ -23,7 +23,7 @@ use super::context::Call;
 use super::find::Visit;
 use super::read::{ReadRequest, RowStream};
 use super::rebased::{Rebased, TargetVersion};
-use super::resolve::{IncrementRequest, check_stored, compared_columns};
+use super::resolve::{IncrementRequest, beside_stored, compared_columns};
 use super::serving::{PLACE, Serving};
 use super::upstream::{column, unfit};
 use super::workload::{Workload, spread};
@@ -83,11 +83,11 @@ impl Store {
         let everything = IncrementRequest::default();
         let workload = self.workload(&target.graph, &plan, &everything, hash, &mut upstream_visits).await?;
         let columns = compared_columns(&plan, &workload)?;
-        check_stored(key, &columns, &serving, "what it is rebased on")?;
+        let columns = beside_stored(key, columns, &serving, "what it is rebased on")?;
         let refining = plan.join_columns().len();
-        let more = columns.iter().skip(refining).map(|(_, name, _)| name.clone()).collect();
+        let more = columns.iter().skip(refining).map(|column| column.name.clone()).collect();
         let keying = Keying::new(columns, refining, None)?;
-        let stored = StoredRows { serving, conditions: Arc::new(Conditions::none()) };
+        let stored = StoredRows::new(serving, Conditions::none(), key)?;
         // For its error: they must have what they are compared by.
         stored.columns(&keying, key)?;
         let serving = stored.serving;

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use roaring::RoaringTreemap;
 
 use super::Store;
-use super::compare::{Conditions, Keying, StoredRows, check_types};
+use super::compare::{Conditions, Examined, KeyColumn, Keying, StoredRows, common_type};
 use super::context::Call;
 use super::filter::Filter;
 use super::find::Visit;
@@ -20,7 +20,9 @@ use super::upstream::{Upstream, comparable};
 use super::workload::{Workload, spread};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Graph, Lineage, Plan};
-use crate::versioning::{Change, Comparison, Expected, Memory, SampleHash, Shard, Spool, Tally};
+use crate::versioning::{
+    Change, Comparison, Expected, Memory, Repeats, Rules, SampleHash, Shard, Spool, Spooled, Tally,
+};
 
 /// What to resolve of a feature. By default: all of it.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +31,8 @@ pub struct IncrementRequest {
     pub filters: Vec<(String, String)>,
     /// Conditions on the rows of each feature that it depends on, on its own, and on samples.
     pub global_filters: Vec<String>,
-    /// Conditions on the stored rows of the feature: a sample whose row fails one is left alone.
+    /// Conditions on the stored rows of the feature: those that fail one are not compared, and a sample that has no
+    /// others is left alone.
     pub target_filters: Vec<String>,
     /// Conditions on the stored rows of the feature: a sample whose row meets one is stale.
     pub staleness_predicates: Vec<String>,
@@ -85,14 +88,12 @@ impl Store {
         let workload = Arc::new(self.workload(&graph, &plan, request, hash, &mut visits).await?);
         let own = Filters::of(key, request)?;
         let stored = self.stored(&graph, key, request, &mut visits).await?;
-        let stored = stored.map(|serving| StoredRows {
-            serving,
-            conditions: Arc::new(Conditions {
-                targets: own.own.into_iter().chain(own.target).collect(),
-                orphans: own.global,
-                predicates: own.predicates,
-            }),
-        });
+        let conditions = Conditions {
+            targets: own.own.into_iter().chain(own.target).collect(),
+            orphans: own.global,
+            predicates: own.predicates,
+        };
+        let stored = stored.map(|serving| StoredRows::new(serving, conditions, key)).transpose()?;
         let memory = self.memory();
         let mut increment = Increment {
             feature: key.clone(),
@@ -130,27 +131,24 @@ impl Store {
         let own = Filters::of(key, request)?;
         let targets: Vec<Filter> = own.own.into_iter().chain(own.target).collect();
         let everywhere = targets.iter().chain(&own.global).cloned().collect();
-        let given = GivenSamples::new(plan.feature, schema, everywhere, hash)?;
+        let given = GivenSamples::new(&plan, schema, everywhere, hash)?;
         let mut visits = Vec::new();
         let stored = self.stored(&graph, key, request, &mut visits).await?;
-        let stored = stored.filter(|serving| serving.rows() > 0).map(|serving| StoredRows {
-            serving,
-            conditions: Arc::new(Conditions { targets, orphans: own.global, predicates: own.predicates }),
-        });
+        let conditions = Conditions { targets, orphans: own.global, predicates: own.predicates };
+        let stored = stored.map(|serving| StoredRows::new(serving, conditions, key)).transpose()?;
+        let stored = stored.filter(|stored| stored.serving.rows() > 0);
         let columns = comparison_columns(&plan, |name| {
-            given
-                .schema()
-                .field_with_name(name)
-                .ok()
-                .map(|field| (name.to_owned(), field.data_type().clone()))
+            given.schema().field_with_name(name).ok().map(|field| Given::new(name, field.data_type()))
         })?;
-        if let Some(stored) = &stored {
-            check_stored(key, &columns, &stored.serving, "the samples")?;
-        }
+        let columns = match &stored {
+            Some(stored) => beside_stored(key, columns, &stored.serving, "the samples")?,
+            None => columns,
+        };
+        let rules = Rules { repeats: repeats_of_samples(&plan, &given, &columns), every: agree(&plan) };
         let sharded = plan.join_columns().len();
         let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
         let memory = self.memory();
-        let mut comparison = Comparison::new(&memory, false);
+        let mut comparison = Comparison::new(&memory, rules);
         if let Some(stored) = &stored {
             add_stored(&mut comparison, stored, &keying, key, call).await?;
         }
@@ -207,7 +205,7 @@ impl Store {
             let filters: Vec<String> =
                 own.map(|(_, text)| text.clone()).chain(request.global_filters.iter().cloned()).collect();
             let found = Upstream::find(self, graph, plan, number, &filters, &expected, hash, visits);
-            upstreams.extend(Box::pin(found).await?.map(Arc::new));
+            upstreams.extend(Box::pin(found).await?);
         }
         if upstreams.is_empty() {
             return Err(Error::new(
@@ -218,7 +216,8 @@ impl Store {
                 ),
             ));
         }
-        Workload::new(plan, upstreams, expected)
+        agree_on_keys(&mut upstreams)?;
+        Workload::new(plan, upstreams.into_iter().map(Arc::new).collect(), expected)
     }
 
     /// The stored rows of the feature itself, which are never those of a fallback store.
@@ -242,6 +241,26 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Has dependencies joined by columns of common types.
+fn agree_on_keys(upstreams: &mut [Upstream]) -> Result<()> {
+    let Some((first, others)) = upstreams.split_first() else { return Ok(()) };
+    let mut types: Vec<DataType> = first.keys().map(|(_, data_type)| data_type.clone()).collect();
+    for other in others {
+        for (compared, (one, two)) in types.iter_mut().zip(first.given_keys().zip(other.given_keys())) {
+            let ((name, data_type), (other_name, other_type)) = (one, two);
+            *compared = common_type(
+                compared,
+                (first.feature.as_str(), data_type, name),
+                (other.feature.as_str(), other_type, other_name),
+            )?;
+        }
+    }
+    for upstream in upstreams {
+        upstream.compare_keys_in(types.clone());
+    }
+    Ok(())
 }
 
 /// Refuses filters on features that have nothing to do with the one that is resolved.
@@ -287,10 +306,7 @@ impl Filters {
 /// as in Metaxy. Where the other ids of the feature are ids of a dependency of which each row makes one sample, they
 /// count as well: frames that are joined with what is known of their videos are compared frame by frame. A column that
 /// only has the name of an id says nothing, and members of a group are computed together.
-fn comparison_columns(
-    plan: &Plan<'_>,
-    expected: impl Fn(&str) -> Option<(String, DataType)>,
-) -> Result<Vec<(String, String, DataType)>> {
+fn comparison_columns(plan: &Plan<'_>, expected: impl Fn(&str) -> Option<Given>) -> Result<Vec<KeyColumn>> {
     let mut names: Vec<&str> = plan.join_columns();
     let ids = &plan.feature.id_columns;
     let expands =
@@ -307,47 +323,82 @@ fn comparison_columns(
         names.extend(ids.iter().map(String::as_str).filter(|id| !names.contains(id)).collect::<Vec<_>>());
     }
     let columns = names.into_iter().map(|name| {
-        let (column, data_type) = expected(name).ok_or_else(|| {
+        let Given { column, data_type, compared } = expected(name).ok_or_else(|| {
             Error::new(
                 Status::SchemaMismatch,
                 format!("the samples have no column {name}, by which they are told apart; add it"),
             )
             .with("column", name)
         })?;
-        Ok((column, name.to_owned(), comparable(&data_type)))
+        Ok(KeyColumn { expected: column, name: name.to_owned(), given: data_type, compared })
     });
     columns.collect()
 }
 
-/// The [`comparison_columns`] of rows that are computed from dependencies.
-pub(super) fn compared_columns(
-    plan: &Plan<'_>,
-    workload: &Workload,
-) -> Result<Vec<(String, String, DataType)>> {
+/// A column of expected rows.
+struct Given {
+    column: String,
+    data_type: DataType,
+    compared: DataType,
+}
+
+impl Given {
+    fn new(column: &str, data_type: &DataType) -> Given {
+        let compared = comparable(data_type);
+        Given { column: column.to_owned(), data_type: data_type.clone(), compared }
+    }
+}
+
+/// What samples of one key are: the same sample twice, unless they are parts of what is computed together.
+fn repeats_of_samples(plan: &Plan<'_>, given: &GivenSamples, columns: &[KeyColumn]) -> Repeats {
+    let each_one = plan.upstreams.iter().all(|upstream| matches!(upstream.dep.lineage, Lineage::Identity));
+    let all_ids = given.ids().iter().all(|id| columns.iter().any(|column| column.name == *id));
+    if each_one && agree(plan) && all_ids { Repeats::Told } else { Repeats::Compared }
+}
+
+/// Whether rows that are joined by the same values are expected to be of one provenance, so that whatever is stored of
+/// them must be of it, as in Metaxy. Children speak for their siblings, and rows that share fewer columns than they are
+/// told apart by differ from each other.
+fn agree(plan: &Plan<'_>) -> bool {
     let joined = plan.join_columns();
-    comparison_columns(plan, |name| match joined.iter().position(|other| *other == name) {
-        Some(position) => {
-            let data_type = workload.upstreams().first()?.keys().nth(position)?.1.clone();
-            Some((workload.key(position), data_type))
-        }
-        None => workload.column(name).map(|(column, data_type)| (column.to_owned(), data_type.clone())),
+    plan.upstreams.iter().all(|upstream| {
+        !matches!(upstream.dep.lineage, Lineage::Expansion { .. })
+            && upstream.input_id_columns(plan.feature).iter().all(|column| joined.contains(column))
     })
 }
 
-/// Refuses stored rows whose ids are of other types than those that are expected.
-pub(super) fn check_stored(
+/// The [`comparison_columns`] of rows that are computed from dependencies.
+pub(super) fn compared_columns(plan: &Plan<'_>, workload: &Workload) -> Result<Vec<KeyColumn>> {
+    let joined = plan.join_columns();
+    comparison_columns(plan, |name| match joined.iter().position(|other| *other == name) {
+        Some(position) => {
+            let first = workload.upstreams().first()?;
+            let ((_, data_type), (_, compared)) =
+                first.given_keys().zip(first.keys()).nth(position).map(|(given, key)| (given, key))?;
+            Some(Given {
+                column: workload.key(position),
+                data_type: data_type.clone(),
+                compared: compared.clone(),
+            })
+        }
+        None => workload.column(name).map(|(column, data_type)| Given::new(column, data_type)),
+    })
+}
+
+/// The columns by which expected rows are compared with stored ones, in types that both have; refused if there is none.
+pub(super) fn beside_stored(
     key: &FeatureKey,
-    columns: &[(String, String, DataType)],
+    mut columns: Vec<KeyColumn>,
     stored: &Serving,
     owner: &str,
-) -> Result<()> {
-    for (_, name, data_type) in columns {
+) -> Result<Vec<KeyColumn>> {
+    for KeyColumn { name, given, compared, .. } in &mut columns {
         if let Ok(field) = stored.schema().field_with_name(name) {
             let stored = format!("the stored rows of {key}");
-            check_types((owner, data_type, name), (&stored, field.data_type(), name))?;
+            *compared = common_type(compared, (owner, given, name), (&stored, field.data_type(), name))?;
         }
     }
-    Ok(())
+    Ok(columns)
 }
 
 async fn add_stored(
@@ -384,11 +435,11 @@ async fn compare(
 ) -> Result<()> {
     let key = &plan.feature.key;
     let sharded = plan.join_columns().len();
-    let columns = compared_columns(plan, workload)?;
+    let mut columns = compared_columns(plan, workload)?;
     if let Some(stored) = &stored {
-        check_stored(key, &columns, &stored.serving, "what it is compared with")?;
+        columns = beside_stored(key, columns, &stored.serving, "what it is compared with")?;
     }
-    let more: Vec<String> = columns.iter().skip(sharded).map(|(_, name, _)| name.clone()).collect();
+    let more: Vec<String> = columns.iter().skip(sharded).map(|column| column.name.clone()).collect();
     let keying = Arc::new(Keying::new(columns, sharded, request.shard)?);
     let memory = increment.memory.clone();
     let unique = match workload.upstreams() {
@@ -396,7 +447,9 @@ async fn compare(
         _ => false,
     };
     // Where nothing is stored nobody needs to know how often a key comes.
-    let mut comparison = Comparison::new(&memory, !unique && stored.is_some());
+    let repeats = if unique || stored.is_none() { Repeats::Never } else { Repeats::Compared };
+    let rules = Rules { repeats, every: agree(plan) };
+    let mut comparison = Comparison::new(&memory, rules);
     if let Some(stored) = &stored {
         add_stored(&mut comparison, stored, &keying, key, call).await?;
     }
@@ -421,7 +474,7 @@ async fn compare(
         call.progress(done, total);
         call.check()?;
     }
-    let tally = settle(comparison, sink, increment).await?;
+    let (tally, _) = settle(comparison, sink, increment).await?;
     increment.progress = match stored {
         None => (done > 0).then_some(0.0),
         Some(_) => progress(&tally),
@@ -429,8 +482,12 @@ async fn compare(
     Ok(())
 }
 
-/// Decides about what had to wait, and fills the parts of the increment.
-async fn settle(comparison: Comparison, mut sink: Sink, increment: &mut Increment) -> Result<Tally> {
+/// Decides about what had to wait, and fills the parts of the increment; gives also what came again.
+async fn settle(
+    comparison: Comparison,
+    mut sink: Sink,
+    increment: &mut Increment,
+) -> Result<(Tally, Option<Vec<u64>>)> {
     // What was spilled is read back here, which may take its time.
     let settled = tokio::task::spawn_blocking(move || {
         let mut orphaned = RoaringTreemap::new();
@@ -438,14 +495,14 @@ async fn settle(comparison: Comparison, mut sink: Sink, increment: &mut Incremen
             orphaned.insert(place);
             Ok(())
         })?;
-        let (new, stale) = sink.finish()?;
-        Ok((tally, orphaned, new, stale))
+        let Sink { new, stale, again } = sink;
+        Ok((tally, orphaned, new.finish()?, stale.finish()?, again))
     });
     let settled =
         settled.await.map_err(|cause| Error::new(Status::Internal, format!("comparing failed: {cause}")))?;
-    let (tally, orphaned, new, stale) = settled?;
+    let (tally, orphaned, new, stale, again) = settled?;
     (increment.new, increment.stale, increment.orphaned) = (new, stale, Arc::new(orphaned));
-    Ok(tally)
+    Ok((tally, again))
 }
 
 /// The share of the keys that are not new, in percent; Metaxy's `calculate_input_progress`.
@@ -461,22 +518,27 @@ const NOWHERE: u64 = u64::MAX;
 struct Sink {
     new: Chosen,
     stale: Chosen,
+    /// Where the first row comes from whose key came before.
+    again: Option<Vec<u64>>,
 }
 
 impl Sink {
     fn new(memory: &Memory, dependencies: usize) -> Sink {
-        Sink { new: Chosen::new(memory, dependencies), stale: Chosen::new(memory, dependencies) }
+        let chosen = || Chosen::new(memory, dependencies);
+        Sink { new: chosen(), stale: chosen(), again: None }
     }
 
     fn add(&mut self, change: Change, origin: &[u64]) -> Result<()> {
         match change {
             Change::New => self.new.add(origin),
             Change::Stale => self.stale.add(origin),
+            Change::Again => {
+                if self.again.as_deref().is_none_or(|first| origin < first) {
+                    self.again = Some(origin.to_vec());
+                }
+                Ok(())
+            }
         }
-    }
-
-    fn finish(self) -> Result<(Selected, Selected)> {
-        Ok((self.new.finish()?, self.stale.finish()?))
     }
 }
 
@@ -567,25 +629,45 @@ impl SampleResolver {
 
     fn compare(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = self.given.complete(batch)?;
-        let (batch, keys, marks) = self.keying.examine_samples(&batch)?;
+        let (batch, Examined { keys, marks, places }) = self.keying.examine_samples(&batch)?;
+        let numbers = places.first().map(|numbers| numbers.values().iter()).unwrap_or_default();
         let first = self.rows;
         self.rows += batch.num_rows() as u64;
-        for ((key, mark), number) in keys.into_iter().zip(marks).zip(first..) {
+        // By their places among those that are kept, and their numbers among those that are given.
+        for (((key, mark), place), number) in keys.into_iter().zip(marks).zip(first..).zip(numbers) {
             let sink = &mut self.sink;
-            self.comparison.expect(key, mark, &[number], &mut |change, origin| sink.add(change, origin))?;
+            let mut found = |change, origin: &[u64]| sink.add(change, origin);
+            self.comparison.expect(key, mark, &[place, *number], &mut found)?;
         }
         self.spool.push(batch)
     }
 
     /// Ends the samples: what is stored and was not among them is orphaned.
     pub async fn finish(self, call: &Call) -> Result<Increment> {
-        let SampleResolver { store, comparison, spool, sink, mut increment, .. } = self;
+        let SampleResolver { store, given, comparison, spool, sink, mut increment, .. } = self;
         let feature = increment.feature.clone();
         let resolved = call.run(async {
-            settle(comparison, sink, &mut increment).await?;
-            increment.source = Source::Samples(spool.finish()?);
+            let (_, again) = settle(comparison, sink, &mut increment).await?;
+            let samples = spool.finish()?;
+            if let Some([place, number]) = again.as_deref() {
+                return Err(repeated(&given, &samples, *place, *number).await?);
+            }
+            increment.source = Source::Samples(samples);
             Ok(increment)
         });
         resolved.await.map_err(|error| store.located(error).with("feature", &feature))
     }
+}
+
+/// The error for the sample at `place` of those that are kept.
+async fn repeated(given: &GivenSamples, samples: &Spooled, place: u64, number: u64) -> Result<Error> {
+    let mut rows = samples.stream();
+    let mut before = place as usize;
+    while let Some(batch) = rows.try_next().await? {
+        if before < batch.num_rows() {
+            return Ok(given.repeated(&batch, before, number));
+        }
+        before -= batch.num_rows();
+    }
+    Err(Error::new(Status::Internal, "a sample is gone"))
 }

@@ -145,6 +145,11 @@ impl Upstream {
             .with("upstream", &spec.key)
             .with("column", column)
         };
+        for (before, after) in dep.rename.iter().flatten() {
+            if !present(before) {
+                return Err(unrenamed(&plan.feature.key, &spec.key, before, after, &schema));
+            }
+        }
         let keys: Vec<String> = plan.join_columns().into_iter().map(|name| names.before(name)).collect();
         let mut key_types = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -242,7 +247,19 @@ impl Upstream {
         self.serving.rows()
     }
 
-    /// The columns by which it is joined, as its tables call them, with their types.
+    /// The columns by which it is joined, as its tables call them, with their types there.
+    pub fn given_keys(&self) -> impl Iterator<Item = (&str, &DataType)> {
+        let schema = self.serving.schema();
+        let field = |name: &String| schema.field_with_name(name).ok();
+        self.keys.iter().filter_map(field).map(|field| (field.name().as_str(), field.data_type()))
+    }
+
+    /// Takes other types to compare those columns by.
+    pub fn compare_keys_in(&mut self, types: Vec<DataType>) {
+        self.key_types = types;
+    }
+
+    /// The columns by which it is joined, as its tables call them, with the types by which they are compared.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &DataType)> {
         self.keys.iter().map(String::as_str).zip(&self.key_types)
     }
@@ -439,6 +456,19 @@ impl Names {
     }
 }
 
+fn unrenamed(feature: &FeatureKey, upstream: &FeatureKey, before: &str, after: &str, rows: &Schema) -> Error {
+    let there = rows.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+    Error::new(
+        Status::SchemaMismatch,
+        format!(
+            "`rename` of the dependency on {upstream} in the definition of {feature} calls the column {before} {after}, and \
+             the rows of {upstream} have no column {before}; they have: {there}"
+        ),
+    )
+    .with("upstream", upstream)
+    .with("column", before)
+}
+
 /// The type in which values of this one are compared with those of other tables.
 pub fn comparable(data_type: &DataType) -> DataType {
     match data_type {
@@ -446,6 +476,18 @@ pub fn comparable(data_type: &DataType) -> DataType {
         DataType::Dictionary(_, values) => comparable(values),
         integer if integer.is_integer() && *integer != DataType::UInt64 => DataType::Int64,
         other => other.clone(),
+    }
+}
+
+/// The type in which values of two [`comparable`] types are compared; nothing if they cannot be equal.
+pub fn common(one: &DataType, other: &DataType) -> Option<DataType> {
+    // Has every integer, signed or not.
+    let every = DataType::Decimal128(20, 0);
+    let is_integer = |data_type: &DataType| data_type.is_integer() || *data_type == every;
+    match (one, other) {
+        _ if one == other => Some(one.clone()),
+        _ if is_integer(one) && is_integer(other) => Some(every),
+        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use roaring::RoaringTreemap;
 
-use super::compare::{check_types, input_arrays};
+use super::compare::input_arrays;
 use super::conform::conform;
 use super::system_columns as system;
 use super::upstream::{Content, Upstream, column, comparable, input_column, key_column, place_column, unfit};
@@ -52,7 +52,9 @@ impl Workload {
                 if let Some((source, own)) = own {
                     let data_type = own.data_type().clone();
                     let field: &mut Field = field.get_or_insert(own);
-                    if *field.data_type() != data_type {
+                    if *field.data_type() != data_type
+                        && comparable(field.data_type()) == comparable(&data_type)
+                    {
                         // Any of them may give it.
                         *field = field.clone().with_data_type(comparable(&data_type));
                     }
@@ -94,7 +96,6 @@ impl Workload {
             Field::new(system::DATA_VERSION, DataType::LargeUtf8, true),
         ];
         let fields: Vec<Field> = columns.iter().map(|(field, _)| field.clone()).chain(versions).collect();
-        check_keys(&upstreams)?;
         let workload =
             Workload { upstreams, expected, inputs, columns, schema: Arc::new(Schema::new(fields)) };
         Ok(workload)
@@ -261,16 +262,6 @@ fn first_given(batch: &RecordBatch, field: &Field, sources: &[String]) -> Result
     given.ok_or_else(|| {
         Error::new(Status::Internal, format!("the column {} comes from nowhere", field.name()))
     })
-}
-
-fn check_keys(upstreams: &[Arc<Upstream>]) -> Result<()> {
-    let Some((first, others)) = upstreams.split_first() else { return Ok(()) };
-    for other in others {
-        for ((one, data_type), (two, other_type)) in first.keys().zip(other.keys()) {
-            check_types((first.feature.as_str(), data_type, one), (other.feature.as_str(), other_type, two))?;
-        }
-    }
-    Ok(())
 }
 
 fn collision(feature: &FeatureKey, one: &FeatureKey, other: &FeatureKey, column: &str) -> Error {

@@ -16,7 +16,7 @@ mod shard;
 mod spool;
 
 pub use aggregation::aggregated;
-pub use comparison::{Change, Comparison, Stored, Tally};
+pub use comparison::{Change, Comparison, Repeats, Rules, Stored, Tally};
 pub use expected::{Expected, Input, mark, marks_of};
 pub use hash::{HashAlgorithm, SampleHash};
 pub use join::{Side, attach, join, joined_key, sorted};

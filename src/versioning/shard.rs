@@ -19,11 +19,10 @@ const END: char = '\x1f';
 ///
 /// A sample belongs to the share `hash % count`, where `hash` is the XXH64 with seed 0 of the bytes of its
 /// id columns. These are for each column in order: the byte 0x01, the value as UTF-8 text and the byte
-/// 0x1F; or, for a null, the two bytes 0x00 and 0x1F. The text of a string is the string, that of an
-/// integer its decimal digits after a minus sign if it is negative, that of a boolean `true` or `false`,
-/// and that of any other value what Arrow displays. So the same ids in other types (views or large
-/// strings, dictionaries, integers of other widths), on other machines or in other languages belong to
-/// the same share.
+/// 0x1F; or, for a null, the two bytes 0x00 and 0x1F. The text of a value is what Arrow displays; that of
+/// `metaxy_increment_request_set_shard` says what this is for the types that others may rely on. So the
+/// same ids in other types (views or large strings, dictionaries, integers of other widths), on other
+/// machines or in other languages belong to the same share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     index: u32,
@@ -108,7 +107,10 @@ impl<'a> Values<'a> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Date32Array, Int32Array, Int64Array, LargeStringArray, StringArray, UInt8Array};
+    use arrow::array::{
+        BinaryArray, Date32Array, Decimal128Array, Int32Array, Int64Array, LargeStringArray, StringArray,
+        TimestampMicrosecondArray, TimestampMillisecondArray, TimestampSecondArray, UInt8Array, UInt64Array,
+    };
     use arrow::compute::cast;
     use arrow::datatypes::DataType;
     use proptest::prelude::*;
@@ -163,6 +165,70 @@ mod tests {
             assert!(kept(&columns, index, count)[row]);
             assert!(!kept(&columns, (index + 1) % count, count)[row]);
         }
+    }
+
+    #[test]
+    fn hashes_of_every_promised_type_are_what_they_were() {
+        let seconds = 1_704_112_200_i64;
+        // Hashes by nchash.xxhash64 of polars-hash 0.9.3.
+        let fixed: [(ArrayRef, &str, u64); 14] = [
+            (text(vec![Some("\u{65e5}\u{672c}")]), "\u{65e5}\u{672c}", 8_219_622_076_717_041_046),
+            (Arc::new(Int32Array::from(vec![-42])), "-42", 17_496_659_809_870_347_328),
+            (Arc::new(Int64Array::from(vec![-42])), "-42", 17_496_659_809_870_347_328),
+            (Arc::new(UInt64Array::from(vec![u64::MAX])), "18446744073709551615", 12_244_162_255_361_819_467),
+            (Arc::new(BooleanArray::from(vec![true])), "true", 3_015_488_725_341_112_506),
+            (Arc::new(Date32Array::from(vec![19_723])), "2024-01-01", 10_682_494_487_039_386_043),
+            (
+                Arc::new(TimestampSecondArray::from(vec![seconds])),
+                "2024-01-01T12:30:00",
+                2_417_997_709_031_629_178,
+            ),
+            (
+                Arc::new(TimestampMicrosecondArray::from(vec![seconds * 1_000_000])),
+                "2024-01-01T12:30:00",
+                2_417_997_709_031_629_178,
+            ),
+            (
+                Arc::new(TimestampMillisecondArray::from(vec![seconds * 1000 + 250])),
+                "2024-01-01T12:30:00.250",
+                15_040_331_785_639_802_640,
+            ),
+            (
+                Arc::new(TimestampMicrosecondArray::from(vec![seconds * 1_000_000 + 250])),
+                "2024-01-01T12:30:00.000250",
+                13_972_403_386_252_566_427,
+            ),
+            (
+                Arc::new(TimestampSecondArray::from(vec![seconds]).with_timezone("UTC")),
+                "2024-01-01T12:30:00Z",
+                10_873_662_537_095_656_268,
+            ),
+            (
+                Arc::new(TimestampSecondArray::from(vec![seconds]).with_timezone("+02:00")),
+                "2024-01-01T14:30:00+02:00",
+                2_200_728_560_701_209_169,
+            ),
+            (
+                Arc::new(Decimal128Array::from(vec![150]).with_precision_and_scale(9, 2).unwrap()),
+                "1.50",
+                14_231_605_735_165_383_555,
+            ),
+            (Arc::new(BinaryArray::from(vec![&[0_u8, 255][..]])), "00ff", 11_684_740_116_281_189_709),
+        ];
+        let share = |hash: u64| (hash % 1_000_003) as u32;
+        for (column, shown, hash) in fixed {
+            assert_eq!(xxh64(format!("\u{1}{shown}\u{1f}").as_bytes(), 0), hash, "{shown}");
+            assert_eq!(
+                kept(&[column.clone()], share(hash), 1_000_003),
+                [true],
+                "{shown} {}",
+                column.data_type()
+            );
+        }
+        let (null, two) = (12_214_799_826_253_943_773, 11_663_437_394_356_221_226);
+        assert_eq!(kept(&[text(vec![None])], share(null), 1_000_003), [true]);
+        let columns = [text(vec![Some("a")]), Arc::new(Int64Array::from(vec![7])) as ArrayRef];
+        assert_eq!(kept(&columns, share(two), 1_000_003), [true]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Found {
 pub fn resolve(store: &Store, feature: &str, request: &IncrementRequest) -> Result<Found> {
     store.runtime().block_on(async {
         let increment = store.resolve_update(feature, request, &Call::default()).await?;
-        read(&increment).await
+        read(&increment, request).await
     })
 }
 
@@ -40,12 +40,12 @@ pub fn resolve_samples(
         let call = Call::default();
         let mut resolver = store.resolve_samples(feature, samples.schema(), request, &call).await?;
         resolver.push(samples.clone(), &call).await?;
-        read(&resolver.finish(&call).await?).await
+        read(&resolver.finish(&call).await?, request).await
     })
 }
 
 /// Reads the parts in another order than that in which they were found, and checks their counts.
-async fn read(increment: &Increment) -> Result<Found> {
+async fn read(increment: &Increment, request: &IncrementRequest) -> Result<Found> {
     let mut found = Found {
         new: Vec::new(),
         stale: Vec::new(),
@@ -58,7 +58,9 @@ async fn read(increment: &Increment) -> Result<Found> {
         let columns = stream.schema().fields().iter().map(|field| field.name().clone()).collect();
         let mut batches: Vec<RecordBatch> = Vec::new();
         while let Some(batch) = stream.next().await {
-            batches.push(batch?);
+            let batch = batch?;
+            assert!(request.batch_rows.is_none_or(|most| batch.num_rows() <= most), "a batch of {part:?}");
+            batches.push(batch);
         }
         let read = rows(&batches);
         assert_eq!(increment.count(part), read.len() as u64, "the count of {part:?}");
@@ -71,7 +73,7 @@ async fn read(increment: &Increment) -> Result<Found> {
     Ok(found)
 }
 
-/// Rows with columns of the types that golden data name: `str`, `i64`, or `["struct", member, ...]`.
+/// Rows with columns of the types that golden data name: `str`, `i64`, or `["struct", member, ...]`; or `["map"]`.
 pub fn batch_of(columns: &[(String, Value)], rows: &[Value]) -> RecordBatch {
     let fields: Vec<Field> =
         columns.iter().map(|(name, kind)| Field::new(name, data_type(kind), true)).collect();
@@ -87,6 +89,14 @@ pub fn batch_of(columns: &[(String, Value)], rows: &[Value]) -> RecordBatch {
 
 fn data_type(kind: &Value) -> DataType {
     match kind {
+        Value::Array(parts) if parts[0] == "map" => {
+            let entry = [
+                Field::new("key", DataType::LargeUtf8, false),
+                Field::new("value", DataType::LargeUtf8, true),
+            ];
+            let entries = Field::new("entries", DataType::Struct(entry.into_iter().collect()), false);
+            DataType::Map(Arc::new(entries), false)
+        }
         Value::Array(parts) => {
             let members =
                 parts[1..].iter().map(|name| Field::new(name.as_str().unwrap(), DataType::LargeUtf8, true));

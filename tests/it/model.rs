@@ -443,6 +443,20 @@ impl Model {
         }
     }
 
+    /// Whether rows that are joined by the same values have one provenance, which all that is stored of them must have.
+    fn agree(&self, feature: &str) -> bool {
+        let (spec, on) = (&self.specs[feature], self.join_columns(feature));
+        list(&spec["deps"]).iter().all(|dep| {
+            let ids = match (kind(dep), &dep["lineage"]["relationship"]["on"]) {
+                ("1:N", _) => return false,
+                ("1:1", _) => renamed_ids(dep, &self.specs[text(&dep["feature"])]),
+                (_, Value::Array(_)) => strings(&dep["lineage"]["relationship"]["on"]),
+                _ => strings(&spec["id_columns"]),
+            };
+            ids.iter().all(|id| on.contains(id))
+        })
+    }
+
     fn compare(
         &self,
         feature: &str,
@@ -455,10 +469,11 @@ impl Model {
             false => self.current(feature).unwrap_or_default(),
         };
         let on = self.compared_by(feature, columns);
-        let left_alone =
-            |row: &Row| !request.of(feature).chain(&request.target).all(|condition| condition.met(row));
+        let compared =
+            |row: &Row| request.of(feature).chain(&request.target).all(|condition| condition.met(row));
+        let (stored, others): (Vec<Row>, Vec<Row>) = stored.into_iter().partition(compared);
         let alone: BTreeSet<String> =
-            stored.iter().filter(|row| left_alone(row)).map(|row| key(row, &on)).collect();
+            distinct(&others, &on).difference(&distinct(&stored, &on)).cloned().collect();
         let mut found = Expected::default();
         for row in expected.iter().filter(|row| !alone.contains(&key(row, &on))) {
             let same: Vec<&Row> = stored.iter().filter(|stored| key(stored, &on) == key(row, &on)).collect();
@@ -466,20 +481,19 @@ impl Model {
                 found.new.push(row.clone());
                 continue;
             }
-            let unchanged = same.iter().any(|stored| match (row.get(PROVENANCE), stored.get(PROVENANCE)) {
-                (None, _) => true,
-                (expected, stored) => expected == stored,
-            });
+            let agrees = |stored: &&Row| row.get(PROVENANCE) == stored.get(PROVENANCE);
+            let unchanged = match self.agree(feature) {
+                _ if !row.contains_key(PROVENANCE) => true,
+                true => same.iter().all(agrees),
+                false => same.iter().any(agrees),
+            };
             let told = request.stale_when.iter().any(|condition| same.iter().any(|row| condition.met(row)));
             if !unchanged || told {
                 found.stale.push(row.clone());
             }
         }
         let there: BTreeSet<String> = distinct(&expected, &on);
-        let gone = stored.iter().filter(|row| {
-            let key = key(row, &on);
-            !there.contains(&key) && !alone.contains(&key)
-        });
+        let gone = stored.iter().filter(|row| !there.contains(&key(row, &on)));
         let gone = gone.filter(|row| request.global.iter().all(|condition| condition.met(row)));
         found.orphaned = gone.cloned().collect();
         let input = there.difference(&alone).count();
@@ -565,14 +579,17 @@ pub fn hash(text: &str) -> String {
 pub fn normal(row: &Value) -> Row {
     let mut normal = Row::new();
     for (column, value) in row.as_object().unwrap() {
+        let given = |members: serde_json::Map<String, Value>| {
+            let members: serde_json::Map<String, Value> =
+                members.into_iter().filter(|(_, value)| !value.is_null()).collect();
+            if members.is_empty() { Value::Null } else { Value::Object(members) }
+        };
         let value = match value {
-            Value::Object(members) => {
-                let members: serde_json::Map<String, Value> = members
-                    .iter()
-                    .filter(|(_, value)| !value.is_null())
-                    .map(|(member, value)| (member.clone(), value.clone()))
-                    .collect();
-                if members.is_empty() { Value::Null } else { Value::Object(members) }
+            Value::Object(members) => given(members.clone()),
+            // The entries of a map.
+            Value::Array(entries) => {
+                let entry = |entry: &Value| (text(&entry["key"]).to_owned(), entry["value"].clone());
+                given(entries.iter().map(entry).collect())
             }
             other => other.clone(),
         };

@@ -148,6 +148,15 @@ fn the_pipeline_prints_what_it_says_it_does() {
 }
 
 #[test]
+fn the_picture_of_increments_is_the_graph_of_the_pipeline() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let binary = compile(&PathBuf::from(format!("{ROOT}/tests/c/picture.c")), directory.path());
+    let output = finish(linked(&binary, directory.path()), COMPILER);
+    let text = fs::read_to_string(format!("{ROOT}/docs/increments.md")).expect("docs/increments.md");
+    assert_eq!(blocks(&text, "mermaid"), [String::from_utf8_lossy(&output.stdout)]);
+}
+
+#[test]
 fn the_quickstart_explains_a_directory_that_cannot_be_made() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/quickstart.c")), directory.path());

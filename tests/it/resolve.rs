@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StructArray, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field};
 use metaxy::store::context::Call;
-use metaxy::store::{Increment, IncrementRequest, Part, ReadRequest, Store};
+use metaxy::store::{Fallback, Increment, IncrementRequest, Part, ReadRequest, Store};
 use metaxy::versioning::Shard;
 use metaxy::{Result, Status};
 use serde_json::{Value, json};
@@ -88,6 +91,162 @@ fn in_directory(path: &Path) -> Store {
     store
 }
 
+/// Of each store that was asked: for which feature, its name, and the outcome.
+fn served_by(increment: &Increment) -> Vec<[String; 3]> {
+    let asked = increment.served_by().unwrap();
+    let texts =
+        ["feature", "store", "outcome"].map(|name| asked.column_by_name(name).unwrap().as_string::<i64>());
+    (0..asked.num_rows())
+        .map(|row| {
+            texts.map(|texts| if texts.is_null(row) { String::new() } else { texts.value(row).to_owned() })
+        })
+        .collect()
+}
+
+#[test]
+fn the_stores_of_a_chain_that_were_asked_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let prod = open(&at("prod"), &[("name", "prod")]);
+    let dev = Store::open_chain(
+        at("dev").to_str().unwrap(),
+        vec![Fallback::from(prod.clone())],
+        &options(&[("name", "dev"), ("fallback.missing", "merge")]),
+        &Call::default(),
+    )
+    .unwrap();
+    for store in [&prod, &dev] {
+        store.define(&root("video", &["x"])).unwrap();
+        define(
+            store,
+            json!([
+                {"key": "audio", "id_columns": ["id"], "fields": ["x"]},
+                {"key": "both", "id_columns": ["id"], "fields": ["x"],
+                 "deps": [{"feature": "video", "select": []}, {"feature": "audio", "optional": true}]}
+            ]),
+        );
+    }
+    videos(&prod, &["a", "b"], &["1", "1"]);
+    videos(&dev, &["b", "c"], &["2", "2"]);
+    let of = |feature: &str, store: &str, outcome: &str| [feature, store, outcome].map(str::to_owned);
+    let increment = resolve(&dev, "both", &IncrementRequest::default()).unwrap();
+    assert_eq!(served_by(&increment), [of("video", "dev", "served"), of("video", "prod", "served")]);
+    assert_eq!(parts(&increment)[0], ["a", "b", "c"]);
+    // What is stored is that of the store itself alone.
+    write_part(&prod, "both", &resolve(&prod, "both", &IncrementRequest::default()).unwrap());
+    write(&prod, "audio", &[samples(&["a"])], &[]).unwrap();
+    write(&dev, "both", &[samples(&["c"])], &[]).unwrap();
+    let increment = resolve(&dev, "both", &IncrementRequest::default()).unwrap();
+    assert_eq!(
+        served_by(&increment),
+        [
+            of("video", "dev", "served"),
+            of("video", "prod", "served"),
+            of("audio", "dev", "absent"),
+            of("audio", "prod", "served"),
+            of("both", "dev", "served")
+        ]
+    );
+    assert_eq!(parts(&increment), [vec!["a", "b"], vec!["c"], vec![]]);
+    // Each row from where it is, in batches of one, as often as it is asked for.
+    for _ in 0..2 {
+        let request = IncrementRequest { batch_rows: Some(1), ..Default::default() };
+        let found = part(&resolve(&dev, "both", &request).unwrap(), Part::New);
+        assert!(found.iter().all(|batch| batch.num_rows() <= 1));
+        let versions = ["a", "b"]
+            .map(|id| rows(&found).iter().find(|row| row["id"] == id).unwrap()["metaxy_provenance"].clone());
+        assert_ne!(versions[0], versions[1]);
+    }
+}
+
+/// What happens to the tables between resolving and reading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meanwhile {
+    Pruned,
+    PrunedByAnotherStore,
+    /// By a program that knows nothing of who reads what.
+    PrunedByAnotherProgram,
+    Dropped,
+}
+
+#[test]
+fn an_increment_is_read_as_it_was_or_not_at_all_whatever_happens_to_the_tables() {
+    use Meanwhile::{Dropped, Pruned, PrunedByAnotherProgram, PrunedByAnotherStore};
+    for meanwhile in [Pruned, PrunedByAnotherStore, PrunedByAnotherProgram, Dropped] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = in_directory(directory.path());
+        videos(&store, &["a", "b"], &["1", "1"]);
+        write_part(&store, "crop", &resolve(&store, "crop", &IncrementRequest::default()).unwrap());
+        videos(&store, &["b", "c"], &["2", "2"]);
+        let call = Call::default();
+        let gone = ReadRequest { filters: vec!["id = 'a'".into()], ..Default::default() };
+        store.runtime().block_on(store.delete("video", &gone, &options(&[]), &call)).unwrap();
+        let increment = resolve(&store, "crop", &IncrementRequest::default()).unwrap();
+        videos(&store, &["b"], &["3"]);
+        write(&store, "crop", &[samples(&["a", "z"])], &[]).unwrap();
+        // It shares nothing with the first one.
+        let stranger = open(directory.path(), &[("cache.bytes", "3000001")]);
+        stranger.define(&root("video", &["x"])).unwrap();
+        stranger.define(&root("crop", &["x"])).unwrap();
+        let maintained = store.runtime().block_on(async {
+            for feature in ["video", "crop"] {
+                let (keeper, nothing) = (if meanwhile == Pruned { &store } else { &stranger }, options(&[]));
+                match meanwhile {
+                    Dropped => drop(store.drop_feature(feature, &nothing, &call).await?),
+                    PrunedByAnotherProgram => prune_as_lancedb_does(directory.path(), feature).await,
+                    Pruned | PrunedByAnotherStore => {
+                        let at_once = options(&[("prune.older_than_ms", "0")]);
+                        keeper.compact(Some(feature), &nothing, &call).await?;
+                        keeper.prune(Some(feature), &at_once, &call).await?;
+                    }
+                }
+            }
+            Ok(())
+        });
+        maintained.unwrap();
+        for (of, ids) in [(Part::New, ["c"]), (Part::Stale, ["b"]), (Part::Orphaned, ["a"])] {
+            let found = increment.runtime().block_on(async {
+                let mut stream = increment.read(of, &call).await?;
+                let mut batches = Vec::new();
+                while let Some(batch) = stream.next().await {
+                    batches.push(batch?);
+                }
+                Ok(batches)
+            });
+            match found {
+                Ok(found) => {
+                    assert!([Pruned, PrunedByAnotherStore].contains(&meanwhile), "{meanwhile:?} {of:?}");
+                    assert_eq!(column(&found, "id"), ids, "{meanwhile:?} {of:?}");
+                }
+                Err(error) => {
+                    let what = if meanwhile == Dropped { "was dropped" } else { "was removed" };
+                    assert!([PrunedByAnotherProgram, Dropped].contains(&meanwhile), "{meanwhile:?}: {error}");
+                    assert_eq!(error.status(), Status::Conflict, "{error}");
+                    assert!(
+                        error.message().contains(what) && error.message().contains("crop is another"),
+                        "{error}"
+                    );
+                    assert!(error.message().ends_with("resolve it again"), "{error}");
+                }
+            }
+        }
+    }
+}
+
+async fn prune_as_lancedb_does(directory: &Path, table: &str) {
+    use lancedb::table::{CompactionOptions, OptimizeAction};
+    let database = lancedb::connect(directory.to_str().unwrap()).execute().await.unwrap();
+    let table = database.open_table(table).execute().await.unwrap();
+    let compact = OptimizeAction::Compact { options: CompactionOptions::default(), remap_options: None };
+    table.optimize(compact).await.unwrap();
+    let prune = OptimizeAction::Prune {
+        older_than: Some(lancedb::table::Duration::zero()),
+        delete_unverified: Some(true),
+        error_if_tagged_old_versions: None,
+    };
+    table.optimize(prune).await.unwrap();
+}
+
 #[test]
 fn what_is_new_stale_and_orphaned() {
     let directory = tempfile::tempdir().unwrap();
@@ -110,7 +269,7 @@ fn what_is_new_stale_and_orphaned() {
     assert_eq!(column(&part(&increment, Part::New), "id"), ["d"]);
     write_part(&store, "crop", &increment);
     assert_eq!(all(&store, "crop"), [vec![], vec![], vec!["c"]]);
-    println!("{:?}", rows(&[increment.served_by().unwrap()]));
+    assert_eq!(served_by(&increment), [["video", "", "served"], ["crop", "", "served"]]);
 }
 
 #[test]
@@ -167,8 +326,17 @@ fn several_parents_and_shards() {
     ]);
     write(&store, "frames", &[frames], &[]).unwrap();
     let increment = resolve(&store, "clips", &IncrementRequest::default()).unwrap();
-    println!("{:?}", rows(&part(&increment, Part::New)));
-    assert_eq!(column(&part(&increment, Part::New), "id"), ["a", "a", "a", "b"]);
+    let clips = rows(&part(&increment, Part::New));
+    let told: Vec<_> =
+        clips.iter().map(|row| (&row["id"], &row["frame"], &row["metaxy_provenance"])).collect();
+    let (a, b) = (told[0].2, told[3].2);
+    assert_ne!(a, b);
+    let (one, two) = (json!("a"), json!("b"));
+    let frames = [json!(1), json!(10), json!(2)];
+    assert_eq!(
+        told,
+        [(&one, &frames[0], a), (&one, &frames[1], a), (&one, &frames[2], a), (&two, &frames[0], b)]
+    );
 }
 
 fn refused(store: &Store, feature: &str, request: &IncrementRequest, status: Status, parts: &[&str]) {
@@ -228,6 +396,25 @@ fn filters_name_columns_and_features_that_are_there() {
         IncrementRequest { staleness_predicates: vec!["width > 1".to_owned()], ..Default::default() };
     refused(&store, "crop", &predicate, invalid, &["width", "stored rows"]);
     assert_eq!(all(&store, "crop")[1], ["a"]);
+    // It makes no difference that no row is of the current version, or none at all.
+    define(
+        &store,
+        json!({"key": "crop", "id_columns": ["id"], "deps": ["video"], "fields": [{"key": "x", "code_version": "2"}]}),
+    );
+    let target = IncrementRequest { target_filters: vec!["width > 1".to_owned()], ..Default::default() };
+    let given =
+        |request: &IncrementRequest| failure(resolve_samples(&store, "crop", &[samples(&["a"])], request));
+    for request in [&of("crop", "width > 1"), &target, &predicate] {
+        refused(&store, "crop", request, invalid, &["width", "stored rows"]);
+        assert!(given(request).message().contains("width"));
+    }
+    refused(&store, "crop", &everywhere("score = 'good'"), invalid, &["score", "video"]);
+    // Where nothing was ever written nobody knows what columns there will be.
+    store.runtime().block_on(store.drop_feature("crop", &options(&[]), &Call::default())).unwrap();
+    for request in [&of("crop", "width > 1"), &target, &predicate] {
+        assert_eq!(parts(&resolve(&store, "crop", request).unwrap())[0], ["a", "b"]);
+    }
+    refused(&store, "crop", &of("crop", "width >"), invalid, &["width >"]);
     define(
         &store,
         json!({"key": "late", "id_columns": ["id"], "fields": ["x"],
@@ -267,6 +454,26 @@ fn columns_that_two_dependencies_bring_are_named() {
     let increment = resolve(&store, "renamed", &everything).unwrap();
     let rows = rows(&part(&increment, Part::New));
     assert_eq!((&rows[0]["frames"], &rows[0]["samples"]), (&json!(0), &json!("f")));
+    define(
+        &store,
+        json!({"key": "lost", "id_columns": ["id"], "fields": ["x"], "deps": [{"feature": "video", "select": ["frames"],
+            "rename": {"width": "w"}}]}),
+    );
+    refused(
+        &store,
+        "lost",
+        &everything,
+        Status::SchemaMismatch,
+        &["lost", "video", "rename", "width", "id, frames"],
+    );
+    // Where there is no table, there is nothing to be renamed.
+    define(
+        &store,
+        json!({"key": "hopeful", "id_columns": ["id"], "fields": ["x"], "deps": ["video", {"feature": "late", "optional": true,
+            "rename": {"width": "w"}}]}),
+    );
+    define(&store, json!({"key": "late", "id_columns": ["id"], "fields": ["x"]}));
+    assert_eq!(all(&store, "hopeful")[0], ["a"]);
     // A column that takes the name of another.
     let more = batch(vec![
         ("id", text(&["b"])),
@@ -310,6 +517,64 @@ fn ids_that_cannot_be_equal_are_named() {
 }
 
 #[test]
+fn ids_are_equal_whatever_integers_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    define(
+        &store,
+        json!([
+            {"key": "video", "id_columns": ["id"], "fields": ["x"]},
+            {"key": "audio", "id_columns": ["id"], "fields": ["x"]},
+            {"key": "crop", "id_columns": ["id"], "fields": ["x"], "deps": ["video"]},
+            {"key": "both", "id_columns": ["id"], "fields": ["x"], "deps": ["video", "audio"]},
+            {"key": "either", "id_columns": ["id"], "fields": ["x"],
+             "deps": [{"feature": "video", "optional": true}, {"feature": "audio", "optional": true}]}
+        ]),
+    );
+    let rows_of = |ids: ArrayRef| {
+        let versions = vec!["1"; ids.len()];
+        batch(vec![("id", ids), ("metaxy_provenance_by_field", by_field(&["x"], &versions))])
+    };
+    let large = (1_u64 << 53) as i64;
+    let signed = rows_of(Arc::new(Int64Array::from(vec![1, large + 1, -1, 7])));
+    let unsigned = rows_of(Arc::new(UInt64Array::from(vec![1, large as u64, u64::MAX, 7])));
+    write(&store, "video", &[signed], &[]).unwrap();
+    write(&store, "audio", &[unsigned.clone()], &[]).unwrap();
+    let ids = |increment: &Increment, of: Part| {
+        let found = part(increment, of);
+        sorted(rows(&found)).iter().map(|row| row["id"].clone()).collect::<Vec<_>>()
+    };
+    let increment = resolve(&store, "both", &IncrementRequest::default()).unwrap();
+    assert_eq!(ids(&increment, Part::New), [json!(1), json!(7)]);
+    // In shares, and beside stored ids without a sign.
+    let stored = rows_of(Arc::new(UInt64Array::from(vec![1, u64::MAX])));
+    write(&store, "both", &[stored.clone()], &[]).unwrap();
+    let mut counts = [0; 3];
+    for index in 0..3 {
+        let request = IncrementRequest { shard: Some(Shard::new(index, 3).unwrap()), ..Default::default() };
+        let share = resolve(&store, "both", &request).unwrap();
+        for (count, of) in counts.iter_mut().zip([Part::New, Part::Stale, Part::Orphaned]) {
+            *count += share.count(of);
+        }
+    }
+    assert_eq!(counts, [1, 1, 1]);
+    let increment = resolve(&store, "both", &IncrementRequest::default()).unwrap();
+    assert_eq!(ids(&increment, Part::New), [json!(7)]);
+    assert_eq!(ids(&increment, Part::Orphaned), [json!(u64::MAX)]);
+    write(&store, "crop", &[stored], &[]).unwrap();
+    let increment = resolve(&store, "crop", &IncrementRequest::default()).unwrap();
+    assert_eq!(
+        [increment.count(Part::New), increment.count(Part::Stale), increment.count(Part::Orphaned)],
+        [3, 1, 1]
+    );
+    let increment = resolve_samples(&store, "video", &[unsigned], &IncrementRequest::default()).unwrap();
+    assert_eq!(ids(&increment, Part::Orphaned), [json!(-1), json!(large + 1)]);
+    // Where any of them may give the id, one has to hold it.
+    let increment = resolve(&store, "either", &IncrementRequest::default()).unwrap();
+    assert_eq!(increment.count(Part::New), 6);
+}
+
+#[test]
 fn samples_that_cannot_be_compared_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = in_directory(directory.path());
@@ -330,6 +595,71 @@ fn samples_that_cannot_be_compared_are_refused() {
         assert!(error.message().contains(missing), "{error}");
         assert_eq!(error.detail("feature"), Some("video"), "{error}");
     }
+}
+
+#[test]
+fn samples_without_a_value_and_samples_that_come_twice_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    define(&store, json!({"key": "video", "id_columns": ["id", "part"], "fields": ["x", "y"]}));
+    let given = |ids: &[Option<&str>], x: &[Option<&str>]| {
+        let x: LargeStringArray = x.iter().copied().collect();
+        let y = LargeStringArray::from(vec!["1"; ids.len()]);
+        let by_field = StructArray::from(vec![
+            (Arc::new(Field::new("x", DataType::LargeUtf8, true)), Arc::new(x) as ArrayRef),
+            (Arc::new(Field::new("y", DataType::LargeUtf8, true)), Arc::new(y) as ArrayRef),
+        ]);
+        batch(vec![
+            ("id", Arc::new(ids.iter().copied().collect::<LargeStringArray>())),
+            ("part", Arc::new(Int64Array::from(vec![7; ids.len()]))),
+            ("metaxy_provenance_by_field", Arc::new(by_field)),
+        ])
+    };
+    let good = given(&[Some("a"), Some("b")], &[Some("1"), Some("2")]);
+    let no_struct = {
+        let mut columns = good.columns().to_vec();
+        let (fields, members, _) = columns[2].as_struct().clone().into_parts();
+        columns[2] = Arc::new(StructArray::new(fields, members, Some(vec![true, false].into())));
+        let names = good.schema();
+        batch(names.fields().iter().map(|field| field.name().as_str()).zip(columns).collect())
+    };
+    let later = given(&[Some("c"), Some("a")], &[Some("1"), Some("1")]);
+    let refused = |batches: &[RecordBatch], column: &str, value: &str, parts: &[&str]| {
+        for stored in [false, true] {
+            if stored {
+                write(&store, "video", &[good.clone()], &[("write.duplicates", "last")]).unwrap();
+            }
+            let error = failure(resolve_samples(&store, "video", batches, &IncrementRequest::default()));
+            assert_eq!(error.status(), Status::InvalidArgument, "{error}");
+            assert!(parts.iter().all(|part| error.message().contains(part)), "{error}");
+            assert_eq!(
+                [error.detail("feature"), error.detail("column"), error.detail("value")],
+                [Some("video"), Some(column), Some(value)]
+            );
+        }
+        store.runtime().block_on(store.drop_feature("video", &options(&[]), &Call::default())).unwrap();
+    };
+    let by_field = "metaxy_provenance_by_field";
+    let null_id = given(&[Some("c"), None], &[Some("1"), Some("1")]);
+    refused(
+        &[good.clone(), null_id.clone()],
+        "id",
+        "null",
+        &["row 3", "video", "id column id", "leave the sample out"],
+    );
+    let null_member = given(&[Some("c"), Some("d")], &[None, Some("1")]);
+    refused(&[good.clone(), null_member], by_field, "null", &["row 2", "for: x;", "checksum"]);
+    refused(&[no_struct], by_field, "null", &["row 1", "in metaxy_provenance_by_field;", "checksum"]);
+    refused(&[good.clone(), later.clone()], "id, part", "id=a, part=7", &["row 3", "id=a, part=7", "once"]);
+    // What a filter leaves out is not looked at, and does not change the numbers.
+    let filter =
+        |text: &str| IncrementRequest { target_filters: vec![text.to_owned()], ..Default::default() };
+    let found =
+        resolve_samples(&store, "video", &[good.clone(), null_id], &filter("id IS NOT NULL")).unwrap();
+    assert_eq!(parts(&found)[0], ["a", "b", "c"]);
+    let twice = [good.clone(), later, good.clone()];
+    let error = failure(resolve_samples(&store, "video", &twice, &filter("id != 'a'")));
+    assert!(error.message().contains("row 5 ") && error.message().contains("id=b"), "{error}");
 }
 
 #[test]
@@ -422,4 +752,43 @@ fn a_column_with_the_name_of_an_id_is_none() {
         write(&store, "scene", &[child], &[]).unwrap();
     }
     assert_eq!(all(&store, "scene"), [[""; 0]; 3]);
+}
+
+#[test]
+fn all_rows_of_a_sample_must_be_of_its_provenance_unless_they_are_children() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &[]);
+    let expansion = json!({"feature": "video", "lineage": {"relationship": {"type": "1:N", "on": ["id"]}}});
+    let scene = |key: &str, dep: Value| json!({"key": key, "id_columns": ["id", "scene"], "fields": ["x"], "deps": [dep]});
+    store.define(&root("video", &["x"])).unwrap();
+    define(&store, json!([scene("plain", json!({"feature": "video"})), scene("expanded", expansion)]));
+    videos(&store, &["a"], &["1"]);
+    let with_scenes = |feature: &str, scenes: &[i64]| {
+        let increment = resolve(&store, feature, &IncrementRequest::default()).unwrap();
+        for found in [Part::New, Part::Stale].iter().flat_map(|of| part(&increment, *of)) {
+            for scene in scenes.iter().filter(|_| found.num_rows() > 0) {
+                let mut columns = found.columns().to_vec();
+                columns.push(Arc::new(Int64Array::from(vec![*scene; found.num_rows()])));
+                let mut names: Vec<String> =
+                    found.schema().fields().iter().map(|field| field.name().clone()).collect();
+                names.push("scene".to_owned());
+                let named = names.iter().map(String::as_str).zip(columns).collect();
+                write(&store, feature, &[batch(named)], &[]).unwrap();
+            }
+        }
+    };
+    for feature in ["plain", "expanded"] {
+        with_scenes(feature, &[0, 1]);
+        assert_eq!(all(&store, feature), [[""; 0]; 3]);
+    }
+    videos(&store, &["a"], &["2"]);
+    for feature in ["plain", "expanded"] {
+        with_scenes(feature, &[0]);
+    }
+    assert_eq!(all(&store, "plain"), [vec![], vec!["a"], vec![]]);
+    assert_eq!(all(&store, "expanded"), [[""; 0]; 3]);
+    // Which row is left over only its user knows.
+    let rest = ReadRequest { filters: vec!["scene = 1".into()], ..Default::default() };
+    store.runtime().block_on(store.delete("plain", &rest, &options(&[]), &Call::default())).unwrap();
+    assert_eq!(all(&store, "plain"), [[""; 0]; 3]);
 }

@@ -1,18 +1,18 @@
 //! The engine against the model of its rules, on random graphs and histories.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Field};
 use metaxy::store::context::Call;
-use metaxy::store::{IncrementRequest, Part, ReadRequest, Store};
+use metaxy::store::{Fallback, IncrementRequest, Part, ReadRequest, Store};
 use metaxy::versioning::Shard;
 use metaxy::{Result, Status};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::increments::{Found, batch_of, resolve, resolve_samples, write, write_as_metaxy};
 use crate::model::{Condition, Expected, Model, Request, Row, VERSIONS, key, normal, sort, text_of};
@@ -42,6 +42,8 @@ pub fn increment_request(request: &Request) -> IncrementRequest {
         target_filters: texts(&request.target),
         staleness_predicates: texts(&request.stale_when),
         skip_comparison: request.skip,
+        // Any number, but always the same for one request.
+        batch_rows: Some(request.filters.len() + 2 * request.stale_when.len()).filter(|rows| *rows > 0),
         ..IncrementRequest::default()
     }
 }
@@ -94,8 +96,7 @@ pub fn check(what: &str, found: &Expected, expected: &Expected) {
 pub fn processed(spec: &Value, columns: &[(String, Value)], expected: &Expected, round: usize) -> Vec<Value> {
     let ids: Vec<String> =
         spec["id_columns"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
-    let expands =
-        spec["deps"].as_array().unwrap().iter().any(|dep| dep["lineage"]["relationship"]["type"] == "1:N");
+    let expands = spec["metadata"]["children"] == json!(true);
     let mut there: BTreeSet<String> = BTreeSet::new();
     let mut rows = Vec::new();
     for row in expected.new.iter().chain(&expected.stale) {
@@ -119,9 +120,22 @@ pub fn processed(spec: &Value, columns: &[(String, Value)], expected: &Expected,
 fn play(scenario: &Scenario) {
     let hashing = [("hash.algorithm", "xxhash32"), ("hash.truncation_length", "8"), ("project", "p")];
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path(), &hashing);
-    store.define(&json!(scenario.specs).to_string()).unwrap();
-    Play::new(scenario).all(&mut Engine { store, directory });
+    let (path, base_path) = (directory.path().join("store"), directory.path().join("base"));
+    let base = scenario.chained.then(|| open(&base_path, &hashing));
+    let store = match &base {
+        Some(base) => {
+            let fallbacks = vec![Fallback::from(base.clone())];
+            Store::open_chain(path.to_str().unwrap(), fallbacks, &options(&hashing), &Call::default())
+                .unwrap()
+        }
+        None => open(&path, &hashing),
+    };
+    for store in base.iter().chain([&store]) {
+        store.define(&json!(scenario.specs).to_string()).unwrap();
+    }
+    let roots = scenario.specs.iter().filter(|spec| spec["deps"].as_array().unwrap().is_empty());
+    let roots = roots.map(|spec| spec["key"].as_str().unwrap().to_owned()).collect();
+    Play::new(scenario).all(&mut Engine { store: (store, path), base: base.zip(Some(base_path)), roots });
 }
 
 /// Whom a scenario is played to beside the model.
@@ -245,25 +259,39 @@ impl<'s> Play<'s> {
 }
 
 struct Engine {
-    store: Store,
-    directory: TempDir,
+    /// With their directories.
+    store: (Store, PathBuf),
+    base: Option<(Store, PathBuf)>,
+    roots: BTreeSet<String>,
+}
+
+impl Engine {
+    /// The store to which rows of a feature are written.
+    fn of(&self, feature: &str) -> (&Store, &Path) {
+        let base = self.base.as_ref().filter(|_| self.roots.contains(feature));
+        let (store, path) = base.unwrap_or(&self.store);
+        (store, path)
+    }
 }
 
 impl Player for Engine {
     fn define(&mut self, _: &[Value], changed: &Value) {
-        self.store.define(&changed.to_string()).unwrap();
+        for (store, _) in self.base.iter().chain([&self.store]) {
+            store.define(&changed.to_string()).unwrap();
+        }
     }
 
     fn write(&mut self, feature: &str, columns: &[(String, Value)], ids: &[String], rows: &[Value]) {
-        write_as_metaxy(&self.store, self.directory.path(), feature, columns, ids, rows);
+        let (store, directory) = self.of(feature);
+        write_as_metaxy(store, directory, feature, columns, ids, rows);
     }
 
     fn delete(&mut self, what: &str, feature: &str, condition: &Condition, there: bool) {
-        assert_eq!(delete(&self.store, feature, condition), there, "{what}");
+        assert_eq!(delete(self.of(feature).0, feature, condition), there, "{what}");
     }
 
     fn resolve(&mut self, what: &str, feature: &str, request: &Request, expected: Option<&Expected>) {
-        check_engine(&self.store, what, feature, request, expected);
+        check_engine(&self.store.0, what, feature, request, expected);
     }
 
     fn resolve_shards(
@@ -274,7 +302,7 @@ impl Player for Engine {
         shards: u32,
         expected: &Expected,
     ) {
-        check_shards(&self.store, what, feature, request, shards, expected);
+        check_shards(&self.store.0, what, feature, request, shards, expected);
     }
 
     fn resolve_samples(
@@ -287,7 +315,7 @@ impl Player for Engine {
         expected: &Expected,
     ) {
         let batch = batch_of(columns, rows);
-        let found = resolve_samples(&self.store, feature, &batch, &increment_request(request));
+        let found = resolve_samples(self.of(feature).0, feature, &batch, &increment_request(request));
         let found = found.unwrap_or_else(|error| panic!("{what}: {error}"));
         check(what, &comparable(&found), expected);
     }
@@ -358,6 +386,7 @@ fn scenarios_are_of_every_kind() {
         for (kind, found) in ["new", "stale", "orphaned"].into_iter().zip(play.found) {
             count(kind, found > 0);
         }
+        count("chain", scenario.chained);
         for dep in scenario.specs.iter().flat_map(|spec| spec["deps"].as_array().unwrap()) {
             let lineage = &dep["lineage"]["relationship"];
             let on = if lineage["on"].is_array() { "with" } else { "without" };
@@ -369,7 +398,14 @@ fn scenarios_are_of_every_kind() {
             count(&format!("{} fields", dep["fields_mapping"]["mapping"]["type"].as_str().unwrap()), true);
         }
         for spec in &scenario.specs {
+            count("map", spec["metadata"]["map"] == json!(true));
             count("several dependencies", spec["deps"].as_array().unwrap().len() > 2);
+            let declared = spec["deps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|dep| dep["lineage"]["relationship"]["type"] == "1:N");
+            count("children of 1:1", spec["metadata"]["children"] == json!(true) && !declared);
             count("explicit fields", spec["fields"][0]["deps"].get(0).is_some());
             count("all fields", spec["fields"][0]["deps"].is_string());
         }
@@ -391,13 +427,14 @@ fn scenarios_are_of_every_kind() {
                     count("target filters", !request.target.is_empty());
                     count("predicates", !request.stale_when.is_empty());
                     count("skip", request.skip);
+                    count("batches", increment_request(request).batch_rows.is_some());
                 }
                 Step::Sync { .. } => {}
             }
         }
     }
     println!("{kinds:#?}");
-    assert_eq!(kinds.len(), 27, "{kinds:#?}");
+    assert_eq!(kinds.len(), 31, "{kinds:#?}");
     for (kind, count) in kinds {
         assert!(count >= 20, "only {count} of 400 scenarios have {kind}");
     }

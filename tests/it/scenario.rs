@@ -19,6 +19,8 @@ pub enum Dialect {
 
 pub struct Scenario {
     pub specs: Vec<Value>,
+    /// What depends on nothing is in another store, on which that of the rest falls back.
+    pub chained: bool,
     /// The columns of users of each feature with their types, ids first.
     pub columns: BTreeMap<String, Vec<(String, Value)>>,
     pub steps: Vec<Step>,
@@ -171,7 +173,8 @@ fn scenario(dialect: Dialect, features: &[Vec<u8>], steps: &[Vec<u8>]) -> Scenar
         made.push(Step::Resolve { feature: feature.key.clone(), request: Request::default(), shards: 2 });
     }
     let columns = maker.features.iter().map(|feature| (feature.key.clone(), feature.columns.clone()));
-    Scenario { specs, columns: columns.collect(), steps: made }
+    let chained = dialect == Dialect::Native && features[0][47] % 4 == 3;
+    Scenario { specs, chained, columns: columns.collect(), steps: made }
 }
 
 impl Maker {
@@ -185,14 +188,19 @@ impl Maker {
         }
         let ids: Vec<&String> = columns.iter().map(|(column, _)| column).collect();
         let spec = json!({
-            "key": KEYS[place], "id_columns": ids, "deps": [], "fields": self.fields(dice), "metadata": {},
-            "description": null,
+            "key": KEYS[place], "id_columns": ids, "deps": [], "fields": self.fields(dice),
+            "metadata": {"map": self.map(dice)}, "description": null,
         });
         columns.push((format!("u{place}"), json!("i64")));
         if dice.chance(2) {
             columns.push((format!("s{place}"), json!("str")));
         }
         Feature { key: KEYS[place].to_owned(), level, derived: false, expands: false, spec, columns }
+    }
+
+    /// Whether its by-field columns are maps.
+    fn map(&self, dice: &mut Dice<'_>) -> bool {
+        self.dialect == Dialect::Native && dice.chance(4)
     }
 
     fn fields(&self, dice: &mut Dice<'_>) -> Vec<Value> {
@@ -212,7 +220,9 @@ impl Maker {
         if level == Level::Frame && (frames > 1 || frames == 1 && self.dialect == Dialect::Both) {
             upstreams.retain(|upstream| upstream.level == Level::Frame);
         }
-        let expands = level == Level::Frame && frames == 0;
+        let children = level == Level::Frame && frames == 0;
+        // Whoever processes them may make several rows of one, whether the definition says so or not.
+        let expands = children && !dice.chance(4);
         let all_frames =
             level == Level::Frame && upstreams.iter().all(|upstream| upstream.level == Level::Frame);
         let own: &[&str] = if level == Level::Frame { &["vid", "frame"] } else { &["vid"] };
@@ -320,8 +330,8 @@ impl Maker {
             _ => {}
         }
         let mut spec = json!({
-            "key": KEYS[place], "id_columns": own, "deps": deps, "fields": fields, "metadata": {},
-            "description": null,
+            "key": KEYS[place], "id_columns": own, "deps": deps, "fields": fields,
+            "metadata": {"children": children, "map": self.map(dice)}, "description": null,
         });
         let mut model = Model::default();
         model.define(&self.features.iter().map(|feature| feature.spec.clone()).collect::<Vec<_>>());
@@ -377,7 +387,7 @@ impl Maker {
                 Step::Recode { spec: now[place].clone() }
             }
             5 if !(feature.derived && feature.expands) => {
-                let rows = self.rows(feature, dice, false);
+                let rows = self.samples(feature, dice);
                 Step::Samples { feature: name, rows, request: self.request(feature, dice, true) }
             }
             6 | 7 if feature.derived => Step::Sync { feature: name },
@@ -459,7 +469,15 @@ impl Maker {
 
     /// Rows to write; each sample once.
     fn rows(&self, feature: &Feature, dice: &mut Dice<'_>, with_data: bool) -> Vec<Value> {
-        let nulls = self.dialect == Dialect::Native;
+        self.rows_with(feature, dice, with_data, self.dialect == Dialect::Native)
+    }
+
+    /// Samples to resolve, which are refused if they have nulls.
+    fn samples(&self, feature: &Feature, dice: &mut Dice<'_>) -> Vec<Value> {
+        self.rows_with(feature, dice, false, false)
+    }
+
+    fn rows_with(&self, feature: &Feature, dice: &mut Dice<'_>, with_data: bool, nulls: bool) -> Vec<Value> {
         let overridden = with_data && dice.chance(5);
         let mut there = BTreeSet::new();
         let mut rows = Vec::new();
@@ -499,13 +517,20 @@ impl Maker {
 
 /// The columns of users with those that `rows` have besides, for the type of a batch.
 pub fn with_versions(columns: &[(String, Value)], rows: &[Value], spec: &Value) -> Vec<(String, Value)> {
+    if spec["metadata"]["map"] == json!(true) {
+        return with_shape(columns, rows, &json!(["map"]));
+    }
     let mut by_field = vec![json!("struct")];
     let fields = spec["fields"].as_array().unwrap().iter();
     by_field.extend(fields.map(|field| json!(field["key"].as_str().unwrap().replace('/', "_"))));
+    with_shape(columns, rows, &json!(by_field))
+}
+
+fn with_shape(columns: &[(String, Value)], rows: &[Value], by_field: &Value) -> Vec<(String, Value)> {
     let mut columns = columns.to_vec();
     for column in crate::model::VERSIONS {
         if rows.iter().any(|row| row.get(column).is_some()) {
-            let kind = if column.ends_with("_by_field") { json!(by_field) } else { json!("str") };
+            let kind = if column.ends_with("_by_field") { by_field.clone() } else { json!("str") };
             columns.push((column.to_owned(), kind));
         }
     }

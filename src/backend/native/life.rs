@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
@@ -145,6 +145,14 @@ impl Life {
             }),
             Life::Memory(_, drops) => (0, *drops, 0),
             Life::Bucket(Generation(number)) => (0, *number, 0),
+        }
+    }
+
+    /// Where the table is, if that is a directory.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Life::Directory(opened) => Some(&opened.1),
+            Life::Memory(..) | Life::Bucket(_) => None,
         }
     }
 

@@ -10,6 +10,7 @@ use lance::Dataset;
 use lance::dataset::builder::DatasetBuilder;
 
 use super::life::Life;
+use super::manifests::VERSIONS;
 use super::pin::Pin;
 use super::session;
 use crate::backend::failure::from_lance;
@@ -123,8 +124,8 @@ impl Table {
 
     /// The error for a panic of Lance, which means that the files make no sense to it.
     pub(super) fn damaged(&self) -> Error {
-        if self.is_dropped() {
-            return self.dropped();
+        if let Some(gone) = self.gone() {
+            return gone;
         }
         let message = format!(
             "the files of the table {} of {} are damaged and cannot be read",
@@ -134,20 +135,37 @@ impl Table {
     }
 
     pub(super) fn failed(&self, doing: &str, cause: lance::Error) -> Error {
-        if self.is_dropped() {
-            return self.dropped().caused_by(&cause);
+        if let Some(gone) = self.gone() {
+            return gone.caused_by(&cause);
         }
         from_lance(cause, || format!("cannot {doing} the table {} of {}", self.name, self.database))
             .with("store", &self.database)
             .with("table", &self.name)
     }
 
-    /// The error for files that are gone because the table is.
-    fn dropped(&self) -> Error {
-        let message = format!(
-            "the table {} of {} was dropped while it was being read; read it again to see what is there now",
-            self.name, self.database
-        );
-        Error::new(Status::Conflict, message).with("store", &self.database).with("table", &self.name)
+    /// The error for files that are gone because the table is, or this version of it.
+    fn gone(&self) -> Option<Error> {
+        let (name, database) = (&self.name, &self.database);
+        let message = if self.is_dropped() {
+            format!("the table {name} of {database} was dropped while it was being read")
+        } else if self.is_pruned() {
+            format!(
+                "version {} of the table {name} of {database} was removed while it was being read, by a program that does \
+                 not look who reads",
+                self.version()
+            )
+        } else {
+            return None;
+        };
+        let message = format!("{message}; read it again to see what is there now");
+        Some(Error::new(Status::Conflict, message).with("store", database).with("table", name))
+    }
+
+    /// Whether the directory of the table has this version no more.
+    fn is_pruned(&self) -> bool {
+        let manifest = self.dataset.manifest_location().path.filename();
+        let manifest = self.life.directory().zip(manifest);
+        let manifest = manifest.map(|(directory, name)| directory.join(VERSIONS).join(name));
+        manifest.is_some_and(|manifest| matches!(manifest.try_exists(), Ok(false)))
     }
 }

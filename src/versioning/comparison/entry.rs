@@ -42,8 +42,9 @@ impl Entry {
         self.flagged & ADDRESS
     }
 
-    pub fn flags(&self) -> u64 {
-        self.flagged & !ADDRESS
+    /// The flags that it has for all rows of its key.
+    pub fn speaks(&self) -> u64 {
+        self.flagged & if self.is(SKIPPED) { SEEN } else { SEEN | FORCED }
     }
 
     pub fn is(&self, flag: u64) -> bool {

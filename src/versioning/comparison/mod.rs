@@ -39,12 +39,31 @@ pub struct Stored {
     pub mark: Option<u64>,
     /// Where it is, in at most 60 bits.
     pub address: u64,
-    /// Its sample is left alone.
+    /// It is not compared, and its sample is left alone unless another row of it is.
     pub skipped: bool,
-    /// Its sample is stale, whatever its provenance.
+    /// If it is compared, its sample is stale, whatever its provenance.
     pub forced: bool,
     /// It may be orphaned.
     pub orphan: bool,
+}
+
+/// What is known of the rows that are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub repeats: Repeats,
+    /// All rows that are stored of a key must be of the provenance that is expected; else one of them is enough.
+    pub every: bool,
+}
+
+/// Whether an expected key may come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// None does: new ones need not be remembered.
+    Never,
+    /// It is compared like the first.
+    Compared,
+    /// It is told as [`Change::Again`].
+    Told,
 }
 
 /// What there is to do for an expected row.
@@ -54,6 +73,8 @@ pub enum Change {
     New,
     /// Those that are stored are of another provenance.
     Stale,
+    /// Its key was expected before.
+    Again,
 }
 
 /// Distinct expected keys, without those that are left alone.
@@ -68,7 +89,7 @@ pub struct Comparison {
     memory: MemoryReservation,
     file: SpillFile,
     parts: Vec<State>,
-    repeats: bool,
+    rules: Rules,
     /// How many numbers say where an expected row comes from, once there was one.
     origin: Option<usize>,
     /// The keys and marks of expected rows that are not looked up yet, and where they come from.
@@ -93,15 +114,14 @@ impl State {
 }
 
 impl Comparison {
-    /// Without `repeats` no expected key comes twice: then new ones need not be remembered.
-    pub fn new(memory: &Memory, repeats: bool) -> Comparison {
+    pub fn new(memory: &Memory, rules: Rules) -> Comparison {
         let reservation = memory.reserve("comparison");
-        let new = || State::Held(Part::new(reservation.new_empty(), PART_BITS, repeats));
+        let new = || State::Held(Part::new(reservation.new_empty(), PART_BITS, rules));
         Comparison {
             parts: std::iter::repeat_with(new).take(1 << PART_BITS).collect(),
             memory: reservation,
             file: SpillFile::new(memory),
-            repeats,
+            rules,
             origin: None,
             waiting: Vec::with_capacity(TOGETHER),
             origins: Vec::new(),
@@ -235,7 +255,7 @@ impl Comparison {
     fn spill(&mut self, place: usize) -> Result<()> {
         let Some(state) = self.parts.get_mut(place) else { return Ok(()) };
         let State::Held(part) = state else { return Ok(()) };
-        let mut spilled = Spilled::new(self.memory.new_empty(), PART_BITS, self.repeats);
+        let mut spilled = Spilled::new(self.memory.new_empty(), PART_BITS, self.rules);
         for entry in part.entries() {
             spilled.add(&mut self.file, entry)?;
         }

@@ -6,7 +6,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use hashbrown::HashTable;
 
 use super::entry::{Entry, FORCED, NULL, ORPHAN, SEEN, SKIPPED};
-use super::{Change, Tally};
+use super::{Change, Repeats, Rules, Tally};
 
 /// How many rows share a place in the directory.
 const PER_PLACE: usize = 4;
@@ -22,8 +22,7 @@ pub struct Part {
     memory: MemoryReservation,
     /// How many bits the keys agree in.
     bits: u32,
-    /// Whether an expected key may come again.
-    repeats: bool,
+    rules: Rules,
     entries: Vec<Entry>,
     /// Where the entries begin whose keys are at least so great, in equal steps.
     directory: Vec<u32>,
@@ -32,8 +31,8 @@ pub struct Part {
 }
 
 impl Part {
-    pub fn new(memory: MemoryReservation, bits: u32, repeats: bool) -> Part {
-        Part { memory, bits, repeats, entries: Vec::new(), directory: Vec::new(), fresh: HashTable::new() }
+    pub fn new(memory: MemoryReservation, bits: u32, rules: Rules) -> Part {
+        Part { memory, bits, rules, entries: Vec::new(), directory: Vec::new(), fresh: HashTable::new() }
     }
 
     /// Makes room for so many rows and fresh keys; false if there is not so much memory. `granted` bytes are
@@ -66,7 +65,7 @@ impl Part {
 
     /// Makes room for one fresh key more, if they are remembered; false if there is no memory for it.
     pub fn fits_fresh(&mut self) -> bool {
-        if !self.repeats || self.fresh.len() < self.fresh.capacity() {
+        if self.rules.repeats == Repeats::Never || self.fresh.len() < self.fresh.capacity() {
             return true;
         }
         let more = self.fresh.capacity().max(STEP);
@@ -107,12 +106,12 @@ impl Part {
 
     /// Makes ready for looking up.
     pub fn sort(&mut self) {
-        self.entries.sort_unstable_by_key(|entry| (entry.key, entry.mark));
-        // The first of the rows of a key answers for all of them.
+        self.entries.sort_unstable_by_key(order);
+        // The first of the rows of a key answers for all of them. It is skipped only if they all are.
         for rows in self.entries.chunk_by_mut(|one, other| one.key == other.key) {
-            let flags = rows.iter().fold(0, |flags, row| flags | row.flags());
+            let flags = rows.iter().fold(0, |flags, row| flags | row.speaks());
             if let Some(first) = rows.first_mut() {
-                first.set(flags & (SKIPPED | FORCED | SEEN));
+                first.set(flags);
             }
         }
         let places = self.entries.len() / PER_PLACE + 1;
@@ -130,21 +129,29 @@ impl Part {
     pub fn expect(&mut self, key: u128, mark: u64, tally: &mut Tally) -> Option<Change> {
         let found = self.find(key).and_then(|rows| self.entries.get_mut(rows));
         let Some((first, others)) = found.and_then(<[Entry]>::split_first_mut) else {
-            if !self.repeats || self.remember(key) {
+            if self.rules.repeats == Repeats::Never || self.remember(key) {
                 tally.keys += 1;
                 tally.new_keys += 1;
+                return Some(Change::New);
             }
-            return Some(Change::New);
+            return Some(if self.rules.repeats == Repeats::Told { Change::Again } else { Change::New });
         };
+        let again = first.is(SEEN);
+        first.set(SEEN);
+        if again && self.rules.repeats == Repeats::Told {
+            return Some(Change::Again);
+        }
         if first.is(SKIPPED) {
             return None;
         }
-        if !first.is(SEEN) {
-            first.set(SEEN);
+        if !again {
             tally.keys += 1;
         }
-        let has_mark = || mark == NULL || first.mark == mark || has_mark(others, key, mark);
-        (first.is(FORCED) || !has_mark()).then_some(Change::Stale)
+        let agrees = || match self.rules.every {
+            true => first.mark == mark && last_mark(others, key).is_none_or(|last| last == mark),
+            false => first.mark == mark || has_mark(others, key, mark),
+        };
+        (first.is(FORCED) || mark != NULL && !agrees()).then_some(Change::Stale)
     }
 
     /// Reads what [`Part::expect`] will. The answer means nothing.
@@ -174,15 +181,27 @@ impl Part {
             .chunk_by(|one, other| one.key == other.key)
             .filter(|rows| rows.first().is_some_and(|first| !first.is(SEEN | SKIPPED)))
             .flatten()
-            .filter(|row| row.is(ORPHAN))
+            .filter(|row| row.is(ORPHAN) && !row.is(SKIPPED))
             .map(Entry::address)
     }
 }
 
-/// Whether one of the rows, in their order, is of this key and has this mark.
+/// The order of rows: those of one key together, first those that are compared.
+fn order(row: &Entry) -> (u128, bool, u64) {
+    (row.key, row.is(SKIPPED), row.mark)
+}
+
+/// Whether one of the rows, in their order, is compared, is of this key and has this mark.
 fn has_mark(rows: &[Entry], key: u128, mark: u64) -> bool {
-    let before = rows.partition_point(|row| (row.key, row.mark) < (key, mark));
-    rows.get(before).is_some_and(|row| (row.key, row.mark) == (key, mark))
+    let wanted = (key, false, mark);
+    let before = rows.partition_point(|row| order(row) < wanted);
+    rows.get(before).is_some_and(|row| order(row) == wanted)
+}
+
+/// The mark of the last of those rows, in their order, that are compared and of this key.
+fn last_mark(rows: &[Entry], key: u128) -> Option<u64> {
+    let after = rows.partition_point(|row| (row.key, row.is(SKIPPED)) <= (key, false));
+    rows.get(after.checked_sub(1)?).map(|row| row.mark)
 }
 
 /// The place of a key in a directory of so many, by the bits after the first ones.

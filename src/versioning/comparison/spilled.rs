@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use datafusion::execution::memory_pool::MemoryReservation;
 
-use super::entry::{Entry, FORCED, ORPHAN, SEEN, SKIPPED, expected_of_record, key_of_record};
+use super::entry::{Entry, ORPHAN, SEEN, SKIPPED, expected_of_record, key_of_record};
 use super::part::Part;
 use super::spill::{BLOCK, Keys, Run, SpillFile};
-use super::{Change, Tally};
+use super::{Change, Repeats, Rules, Tally};
 use crate::error::Result;
 
 /// The memory that settling may take if there is none left. Tests have few rows.
@@ -20,7 +20,7 @@ const SPLIT_BITS: u32 = 4;
 pub struct Spilled {
     memory: MemoryReservation,
     bits: u32,
-    repeats: bool,
+    rules: Rules,
     stored: Run,
     /// Expected rows that are not yet compared.
     expected: Run,
@@ -29,11 +29,11 @@ pub struct Spilled {
 }
 
 impl Spilled {
-    pub fn new(memory: MemoryReservation, bits: u32, repeats: bool) -> Spilled {
+    pub fn new(memory: MemoryReservation, bits: u32, rules: Rules) -> Spilled {
         // The last block of each run is in memory, whether there is room or not.
         memory.grow(2 * BLOCK);
         let (stored, expected, fresh) = Default::default();
-        Spilled { memory, bits, repeats, stored, expected, fresh }
+        Spilled { memory, bits, rules, stored, expected, fresh }
     }
 
     pub fn add(&mut self, file: &mut SpillFile, entry: &Entry) -> Result<()> {
@@ -61,7 +61,10 @@ impl Spilled {
         O: FnMut(u64) -> Result<()>,
     {
         let mut part = self.part();
-        let fresh = if self.repeats { self.fresh.records() + self.expected.records() } else { 0 };
+        let fresh = match self.rules.repeats {
+            Repeats::Never => 0,
+            Repeats::Compared | Repeats::Told => self.fresh.records() + self.expected.records(),
+        };
         if part.reserve(self.stored.records(), fresh, GRANTED) {
             self.load(file, &mut part)?;
             part.sort();
@@ -78,7 +81,7 @@ impl Spilled {
     }
 
     fn part(&self) -> Part {
-        Part::new(self.memory.new_empty(), self.bits, self.repeats)
+        Part::new(self.memory.new_empty(), self.bits, self.rules)
     }
 
     fn keys(&self) -> Keys {
@@ -118,7 +121,8 @@ impl Spilled {
     }
 
     /// As [`Spilled::settle`] for rows that are all of one key, which cannot be split. Of those with the same
-    /// mark one is enough to compare with: the children of a sample have its mark.
+    /// mark one is enough to compare with: the children of a sample have its mark. Those that are skipped count
+    /// only if there are no others.
     fn settle_key<F, O>(
         self,
         file: &mut SpillFile,
@@ -131,16 +135,18 @@ impl Spilled {
         O: FnMut(u64) -> Result<()>,
     {
         let mut part = self.part();
-        let (mut marks, mut flags) = (HashSet::new(), 0);
+        let (mut marks, mut flags, mut skipped) = (HashSet::new(), 0, None);
         self.stored.each(file, |_, record| {
             let entry = Entry::of_record(record);
-            flags |= entry.flags() & (SKIPPED | FORCED | SEEN);
-            if marks.insert(entry.mark) {
+            flags |= entry.speaks();
+            if entry.is(SKIPPED) {
+                skipped = Some(entry);
+            } else if marks.insert(entry.mark) {
                 part.push(entry);
             }
             Ok(())
         })?;
-        if let Some(mut entry) = part.entries().first().copied() {
+        if let Some(mut entry) = part.entries().first().copied().or(skipped) {
             entry.set(flags);
             part.push(entry);
         }
@@ -152,14 +158,14 @@ impl Spilled {
         }
         self.stored.each(file, |_, record| {
             let entry = Entry::of_record(record);
-            if entry.is(ORPHAN) { orphaned(entry.address()) } else { Ok(()) }
+            if entry.is(ORPHAN) && !entry.is(SKIPPED) { orphaned(entry.address()) } else { Ok(()) }
         })
     }
 
     /// The same rows in parts by the next bits of their keys.
     fn split(self, file: &mut SpillFile) -> Result<Vec<Spilled>> {
         let bits = self.bits + SPLIT_BITS;
-        let new = || Spilled::new(self.memory.new_empty(), bits, self.repeats);
+        let new = || Spilled::new(self.memory.new_empty(), bits, self.rules);
         let mut children: Vec<Spilled> = std::iter::repeat_with(new).take(1 << SPLIT_BITS).collect();
         let place = |record: &[u8]| {
             let next = key_of_record(record).checked_shl(self.bits).unwrap_or(0);

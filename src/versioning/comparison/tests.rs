@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+const ANY: Rules = Rules { repeats: Repeats::Compared, every: false };
+const ONCE: Rules = Rules { repeats: Repeats::Never, every: false };
+
 /// An expected row, with where it comes from.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
@@ -22,8 +25,8 @@ fn origin(row: usize) -> Vec<u64> {
     vec![row as u64, u64::MAX - row as u64]
 }
 
-fn outcome(memory: &Memory, repeats: bool, stored: &[Stored], expected: &[Expected]) -> Outcome {
-    let mut comparison = Comparison::new(memory, repeats);
+fn outcome(memory: &Memory, rules: Rules, stored: &[Stored], expected: &[Expected]) -> Outcome {
+    let mut comparison = Comparison::new(memory, rules);
     for row in stored {
         comparison.add(*row).unwrap();
     }
@@ -46,22 +49,29 @@ fn outcome(memory: &Memory, repeats: bool, stored: &[Stored], expected: &[Expect
 }
 
 /// The rules, without any care for memory or time.
-fn model(stored: &[Stored], expected: &[Expected]) -> Outcome {
+fn model(rules: Rules, stored: &[Stored], expected: &[Expected]) -> Outcome {
     let mut rows: HashMap<u128, Vec<&Stored>> = HashMap::new();
     for row in stored {
         rows.entry(row.key).or_default().push(row);
     }
     let mut outcome = Outcome::default();
     let (mut keys, mut new_keys) = (BTreeSet::new(), BTreeSet::new());
+    let mut seen = BTreeSet::new();
     for (row, Expected { key, mark }) in expected.iter().enumerate() {
+        if !seen.insert(*key) && rules.repeats == Repeats::Told {
+            outcome.changes.insert(origin(row), Change::Again);
+            continue;
+        }
         let change = match rows.get(key) {
             None => {
                 new_keys.insert(*key);
                 Some(Change::New)
             }
-            Some(rows) if rows.iter().any(|row| row.skipped) => continue,
-            Some(rows) if rows.iter().any(|row| row.forced) => Some(Change::Stale),
-            Some(rows) if mark.is_none() || rows.iter().any(|row| row.mark == *mark) => None,
+            Some(rows) if rows.iter().all(|row| row.skipped) => continue,
+            Some(rows) if compared(rows).any(|row| row.forced) => Some(Change::Stale),
+            Some(_) if mark.is_none() => None,
+            Some(rows) if rules.every && compared(rows).all(|row| row.mark == *mark) => None,
+            Some(rows) if !rules.every && compared(rows).any(|row| row.mark == *mark) => None,
             Some(_) => Some(Change::Stale),
         };
         keys.insert(*key);
@@ -69,12 +79,16 @@ fn model(stored: &[Stored], expected: &[Expected]) -> Outcome {
     }
     let expected: BTreeSet<u128> = expected.iter().map(|row| row.key).collect();
     for (key, rows) in rows {
-        if !expected.contains(&key) && !rows.iter().any(|row| row.skipped) {
-            outcome.orphans.extend(rows.iter().filter(|row| row.orphan).map(|row| row.address));
+        if !expected.contains(&key) {
+            outcome.orphans.extend(compared(&rows).filter(|row| row.orphan).map(|row| row.address));
         }
     }
     outcome.tally = Tally { keys: keys.len() as u64, new_keys: new_keys.len() as u64 };
     outcome
+}
+
+fn compared<'r>(rows: &[&'r Stored]) -> impl Iterator<Item = &'r Stored> {
+    rows.iter().copied().filter(|row| !row.skipped)
 }
 
 /// Numbers spread as hashes are.
@@ -83,7 +97,7 @@ fn key(number: u64) -> u128 {
     u128::from(mixed(0)) << 64 | u128::from(mixed(1))
 }
 
-fn stored(key: u128, mark: Option<u64>, address: u64) -> Stored {
+fn row(key: u128, mark: Option<u64>, address: u64) -> Stored {
     Stored { key, mark, address, skipped: false, forced: false, orphan: true }
 }
 
@@ -103,11 +117,12 @@ fn keys() -> impl Strategy<Value = fn(u64) -> u128> {
 }
 
 fn rows() -> impl Strategy<Value = (Vec<Stored>, Vec<Expected>)> {
-    (keys(), prop_oneof![Just(2_u64), Just(20), Just(400)], 0_usize..300, 0_usize..300).prop_flat_map(
-        |(key, different, stored, expected)| {
+    let skipped = prop_oneof![Just(4), Just(60), Just(98)];
+    (keys(), prop_oneof![Just(2_u64), Just(20), Just(400)], skipped, 0_usize..300, 0_usize..300)
+        .prop_flat_map(|(key, different, skipped, stored, expected)| {
             let flag = |likely: u32| proptest::bool::weighted(f64::from(likely) / 100.0);
             let stored =
-                proptest::collection::vec((0..different, marks(), flag(4), flag(10), flag(80)), stored);
+                proptest::collection::vec((0..different, marks(), flag(skipped), flag(10), flag(80)), stored);
             let expected = proptest::collection::vec((0..different, marks()), expected);
             (stored, expected).prop_map(move |(stored, expected)| {
                 let stored = (0..).zip(stored).map(|(place, (number, mark, skipped, forced, orphan))| {
@@ -116,21 +131,22 @@ fn rows() -> impl Strategy<Value = (Vec<Stored>, Vec<Expected>)> {
                 let expected = expected.into_iter().map(|(number, mark)| Expected { key: key(number), mark });
                 (stored.collect(), expected.collect())
             })
-        },
-    )
+        })
 }
 
 proptest! {
     #[test]
-    fn the_rules_hold_in_memory_and_spilled((stored, mut expected) in rows(), bytes in 0_usize..60_000) {
-        let wanted = model(&stored, &expected);
-        prop_assert_eq!(&outcome(&memory(1 << 30), true, &stored, &expected), &wanted);
-        prop_assert_eq!(&outcome(&memory(bytes), true, &stored, &expected), &wanted);
-        let mut seen = BTreeSet::new();
-        expected.retain(|row| seen.insert(row.key));
-        let wanted = model(&stored, &expected);
-        prop_assert_eq!(&outcome(&memory(1 << 30), false, &stored, &expected), &wanted);
-        prop_assert_eq!(&outcome(&memory(bytes), false, &stored, &expected), &wanted);
+    fn the_rules_hold_in_memory_and_spilled((stored, mut expected) in rows(), every: bool, bytes in 0_usize..60_000) {
+        for repeats in [Repeats::Compared, Repeats::Told, Repeats::Never] {
+            if repeats == Repeats::Never {
+                let mut seen = BTreeSet::new();
+                expected.retain(|row| seen.insert(row.key));
+            }
+            let rules = Rules { repeats, every };
+            let wanted = model(rules, &stored, &expected);
+            prop_assert_eq!(&outcome(&memory(1 << 30), rules, &stored, &expected), &wanted);
+            prop_assert_eq!(&outcome(&memory(bytes), rules, &stored, &expected), &wanted);
+        }
     }
 }
 
@@ -138,12 +154,13 @@ proptest! {
 fn many(keys: u64, children: u64) -> (Vec<Stored>, Vec<Expected>) {
     let of_key = |number: u64| {
         (0..children).map(move |child| Stored {
-            skipped: number % 101 == 0 && child == 1,
+            skipped: number % 101 == 0 && child == 1 || number % 103 == 0,
             forced: number % 97 == 0 && child == 0,
-            ..stored(key(number), Some(number % 5 + child % 2), number * children + child)
+            ..row(key(number), Some(number % 5 + child % 2 + 1), number * children + child)
         })
     };
-    let expected = |number: u64| Expected { key: key(number), mark: (number % 7 != 0).then_some(number % 5) };
+    let expected =
+        |number: u64| Expected { key: key(number), mark: (number % 7 != 0).then_some(number % 5 + 1) };
     ((0..keys).flat_map(of_key).collect(), (keys / 10..keys * 11 / 10).map(expected).collect())
 }
 
@@ -151,9 +168,13 @@ fn many(keys: u64, children: u64) -> (Vec<Stored>, Vec<Expected>) {
 fn parts_larger_than_the_memory_are_split_again_and_again() {
     let (stored, expected) = many(20_000, 2);
     let twice: Vec<Expected> = expected.iter().chain(&expected).copied().collect();
-    for bytes in [0, 1 << 18, 1 << 20] {
-        assert!(outcome(&memory(bytes), false, &stored, &expected) == model(&stored, &expected));
-        assert!(outcome(&memory(bytes), true, &stored, &twice) == model(&stored, &twice));
+    for (bytes, every) in [(0, false), (0, true), (1 << 18, false), (1 << 20, true)] {
+        for (repeats, expected) in
+            [(Repeats::Never, &expected), (Repeats::Compared, &twice), (Repeats::Told, &twice)]
+        {
+            let rules = Rules { repeats, every };
+            assert!(outcome(&memory(bytes), rules, &stored, expected) == model(rules, &stored, expected));
+        }
     }
 }
 
@@ -162,34 +183,44 @@ fn rows_of_one_key_may_be_any_number() {
     let crowd = key(1);
     let (others, expected) = many(200, 1);
     for (skipped, forced, is_expected) in [
-        (false, false, false),
-        (false, false, true),
-        (false, true, true),
-        (true, false, true),
-        (true, false, false),
+        (0, false, false),
+        (0, false, true),
+        (0, true, true),
+        (1, false, true),
+        (1, false, false),
+        (4000, true, true),
+        (4999, false, true),
+        (4999, false, false),
+        (5000, true, true),
+        (5000, false, false),
     ] {
-        let mut rows: Vec<Stored> =
-            (0..5000).map(|child| stored(crowd, Some(child % 3 + 1), 1000 + child)).collect();
-        rows[4000].skipped = skipped;
-        rows[3000].forced = forced;
-        rows.extend(&others[2..]);
+        let mut stored: Vec<Stored> =
+            (0..5000).map(|child| row(crowd, Some(child % 3 + 1), 1000 + child)).collect();
+        stored.iter_mut().take(skipped).for_each(|row| row.skipped = true);
+        stored[3000].forced = forced;
+        stored.extend(&others[2..]);
         let mut expected: Vec<Expected> = expected.iter().filter(|row| row.key != crowd).copied().collect();
         if is_expected {
             expected.extend([Some(1), Some(3), Some(4), None].map(|mark| Expected { key: crowd, mark }));
         }
-        assert!(outcome(&memory(0), true, &rows, &expected) == model(&rows, &expected));
+        for (repeats, every) in [(Repeats::Compared, false), (Repeats::Compared, true), (Repeats::Told, true)]
+        {
+            let rules = Rules { repeats, every };
+            assert!(outcome(&memory(0), rules, &stored, &expected) == model(rules, &stored, &expected));
+        }
     }
     let crowd: Vec<Expected> = (0..5000).map(|_| Expected { key: crowd, mark: None }).collect();
-    assert!(outcome(&memory(0), true, &others, &crowd) == model(&others, &crowd));
-    assert!(outcome(&memory(0), true, &[], &crowd) == model(&[], &crowd));
+    for others in [&others[..], &[]] {
+        assert!(outcome(&memory(0), ANY, others, &crowd) == model(ANY, others, &crowd));
+    }
 }
 
 #[test]
 fn a_stored_row_takes_at_most_45_bytes() {
     let memory = memory(1 << 30);
-    let mut comparison = Comparison::new(&memory, false);
+    let mut comparison = Comparison::new(&memory, ONCE);
     for number in 0..300_000 {
-        comparison.add(stored(key(number), Some(number), number)).unwrap();
+        comparison.add(row(key(number), Some(number), number)).unwrap();
     }
     let free = (1 << 29) - {
         let probe = memory.reserve("probe");
@@ -208,7 +239,7 @@ fn memory_and_files_are_given_back() {
     let directory = tempfile::tempdir().unwrap();
     let memory = Memory::limited(1 << 16, Some(directory.path())).unwrap();
     let (stored, expected) = many(2000, 1);
-    outcome(&memory, true, &stored, &expected);
+    outcome(&memory, ANY, &stored, &expected);
     assert!(memory.reserve("other").try_grow(1 << 15).is_ok());
     drop(memory);
     assert_eq!(directory.path().read_dir().unwrap().count(), 0);
@@ -216,9 +247,9 @@ fn memory_and_files_are_given_back() {
 
 #[test]
 fn what_a_caller_refuses_ends_the_comparison() {
-    let mut comparison = Comparison::new(&memory(1 << 20), false);
+    let mut comparison = Comparison::new(&memory(1 << 20), ONCE);
     comparison.expect(1, None, &[1], &mut |_, _| Ok(())).unwrap();
-    assert_eq!(comparison.add(stored(1, None, 1)).unwrap_err().status(), Status::Internal);
+    assert_eq!(comparison.add(row(1, None, 1)).unwrap_err().status(), Status::Internal);
     assert_eq!(
         comparison.expect(1, None, &[1, 2], &mut |_, _| Ok(())).unwrap_err().status(),
         Status::Internal
