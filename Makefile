@@ -21,7 +21,7 @@ ROWS ?= 1000000
 STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
-.PHONY: help demo test test-storage kill-test bench build header fmt lint clean rust build-tools \
+.PHONY: help demo test static-library test-storage kill-test bench build header fmt lint clean rust build-tools \
     install uninstall dist test-tools test-programs python-tools nanoarrow node azurite node-example minio go
 
 help: ## show this list
@@ -35,8 +35,12 @@ demo: build ## build, then run examples/c/quickstart.c on build/demo
 	@echo; echo "build/quickstart build/demo"; echo
 	@build/quickstart build/demo
 
-test: build test-tools ## every test; installs the tools they need
+test: static-library test-tools ## every test; installs the tools they need
 	cargo test
+
+# Not in the tests of Cargo, where a build would be another one, of everything.
+static-library: build
+	cargo rustc --lib --crate-type staticlib
 
 test-storage: build test-tools ## only what storages do, and how they fail, on each of them; servers on this machine
 	cargo test --test it -- conformance:: storage_docs:: unreachable:: remote:: faults:: interop::both_use_one_bucket

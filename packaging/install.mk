@@ -50,7 +50,7 @@ plain = $(foreach name,$(PATHS),$(if $(word 2,x$($(name))x)$(strip \
     $(foreach bad,' | & \,$(findstring $(bad),$($(name))))),$(error \
     $(name) is "$($(name))": a path with a blank or one of ' | & \ will not do)))
 
-.PHONY: release install uninstall dist library archive licences test-static
+.PHONY: release install uninstall dist library archive licences
 
 release: library archive licences ## build what make install copies: the optimised library and, but for STATIC=no, the static one
 
@@ -62,13 +62,6 @@ library: rust build-tools
 
 archive: library
 	@[ -z '$(ARCHIVE)' ] || cargo rustc --locked --lib --crate-type staticlib $(filter --release,--$(PROFILE))
-
-# Not one of the tests of Cargo: a build inside them is another build, of everything.
-test-static: archive ## link a program with the static library, and run it
-	@mkdir -p build/static && rm -rf build/static/metadata
-	$(CC) -std=c11 -Iinclude -Iexamples/c examples/c/quickstart.c $(TARGET)/$(PROFILE)/libmetaxy.a \
-	    $(addprefix -l,$(STATIC_LIBS)) -Wl,--gc-sections -Wl,--strip-all -o build/static/quickstart
-	build/static/quickstart build/static/metadata | diff - examples/c/quickstart.expected
 
 install: ## install what make release has built below PREFIX (/usr/local), for pkg-config and CMake too
 	@$(plain)for file in '$(BUILT)' $(if $(ARCHIVE),'$(ARCHIVE)') '$(THIRD_PARTY)'; do [ -e "$$file" ] || { \
