@@ -50,11 +50,11 @@ kill-test: build test-tools ## kill a thousand writers, one at a time and three 
 
 bench: library test-tools ## time this library, Python Metaxy, raw Lance, and the hosts; fills docs/benchmarks.md
 	@mkdir -p build/release/node
-	@ln -sf "$(abspath $(TARGET))/release/libmetaxy.so" build/release/$(SONAME)
+	@ln -sf "$(abspath $(BUILT))" build/release/$(SONAME)
 	$(CC) -std=c11 $(bench_flags) benches/bench.c $(bench_links) -o build/release/bench
 	$(CC) -std=c11 $(bench_flags) benches/hosts/hosts.c $(bench_links) -o build/release/hosts-c
 	$(CXX) -std=c++17 $(bench_flags) benches/hosts/hosts.cpp $(bench_links) -o build/release/hosts-cpp
-	$(from_pypi); export CGO_ENABLED=1 CGO_CFLAGS="-O2 -I$(CURDIR)/include" CGO_LDFLAGS="-L$(abspath $(TARGET))/release"; \
+	$(from_pypi); export CGO_ENABLED=1 CGO_CFLAGS="-O2 -I$(CURDIR)/include" CGO_LDFLAGS="-L$(abspath $(dir $(BUILT)))"; \
 	    cd benches/hosts/go && go build -mod=readonly -o $(CURDIR)/build/release/hosts-go .
 	@cp benches/hosts/hosts.mjs examples/node/*.mjs examples/node/package.json build/release/node
 	@ln -sfn $(METAXY_CACHE)/node-example/node_modules build/release/node/node_modules
