@@ -21,7 +21,7 @@ ROWS ?= 1000000
 STREAM_ROWS ?= 10000000
 KILLS ?= 1000
 
-.PHONY: help demo test test-storage kill-test bench build header fmt lint clean rust build-tools \
+.PHONY: help demo test static-library test-storage kill-test bench build header fmt lint clean rust build-tools \
     install uninstall dist docs test-tools test-programs python-tools docs-tools nanoarrow node azurite node-example minio go
 
 help: ## show this list
@@ -35,8 +35,12 @@ demo: build ## build, then run examples/c/quickstart.c on build/demo
 	@echo; echo "build/quickstart build/demo"; echo
 	@build/quickstart build/demo
 
-test: build test-tools ## every test; installs the tools they need
+test: static-library test-tools ## every test; installs the tools they need
 	cargo test
+
+# Not in the tests of Cargo, where a build would be another one, of everything.
+static-library: build
+	cargo rustc --lib --crate-type staticlib
 
 test-storage: build test-tools ## only what storages do, and how they fail, on each of them; servers on this machine
 	cargo test --test it -- conformance:: storage_docs:: unreachable:: remote:: faults:: interop::both_use_one_bucket
@@ -46,11 +50,11 @@ kill-test: build test-tools ## kill a thousand writers, one at a time and three 
 
 bench: library test-tools ## time this library, Python Metaxy, raw Lance, and the hosts; fills docs/benchmarks.md
 	@mkdir -p build/release/node
-	@ln -sf "$(abspath $(TARGET))/release/libmetaxy.so" build/release/$(SONAME)
+	@ln -sf "$(abspath $(BUILT))" build/release/$(SONAME)
 	$(CC) -std=c11 $(bench_flags) benches/bench.c $(bench_links) -o build/release/bench
 	$(CC) -std=c11 $(bench_flags) benches/hosts/hosts.c $(bench_links) -o build/release/hosts-c
 	$(CXX) -std=c++17 $(bench_flags) benches/hosts/hosts.cpp $(bench_links) -o build/release/hosts-cpp
-	$(from_pypi); export CGO_ENABLED=1 CGO_CFLAGS="-O2 -I$(CURDIR)/include" CGO_LDFLAGS="-L$(abspath $(TARGET))/release"; \
+	$(from_pypi); export CGO_ENABLED=1 CGO_CFLAGS="-O2 -I$(CURDIR)/include" CGO_LDFLAGS="-L$(abspath $(dir $(BUILT)))"; \
 	    cd benches/hosts/go && go build -mod=readonly -o $(CURDIR)/build/release/hosts-go .
 	@cp benches/hosts/hosts.mjs examples/node/*.mjs examples/node/package.json build/release/node
 	@ln -sfn $(METAXY_CACHE)/node-example/node_modules build/release/node/node_modules

@@ -638,4 +638,5 @@ def main() -> None:
         write_markdown(options.markdown)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,8 +12,8 @@ DESTDIR ?=
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DOCDIR ?= $(PREFIX)/share/doc/metaxy
-# debug or release; the static library takes as long to build as the shared one, and is left out with STATIC=no.
-PROFILE ?= release
+# debug, release or dist, which Cargo.toml says the reasons of; the static library is left out with STATIC=no.
+PROFILE ?= dist
 STATIC ?= yes
 # A library that is there already, such as a stripped one; else the one that is built.
 LIBRARY ?=
@@ -50,25 +50,18 @@ plain = $(foreach name,$(PATHS),$(if $(word 2,x$($(name))x)$(strip \
     $(foreach bad,' | & \,$(findstring $(bad),$($(name))))),$(error \
     $(name) is "$($(name))": a path with a blank or one of ' | & \ will not do)))
 
-.PHONY: release install uninstall dist library archive licences test-static
+.PHONY: release install uninstall dist library licences
 
-release: library archive licences ## build what make install copies: the optimised library and, but for STATIC=no, the static one
+release: library licences ## build what make install copies: the optimised library and, but for STATIC=no, the static one
 
 licences: rust
 	$(plain)python3 scripts/licenses.py '$(THIRD_PARTY)'
 
+# Both libraries in one go, as optimising across crates is most of the work. It is left out where the Rust library, which
+# takes no part in it, is built as well.
 library: rust build-tools
-	@[ -n '$(LIBRARY)' ] || cargo build --locked $(filter --release,--$(PROFILE))
-
-archive: library
-	@[ -z '$(ARCHIVE)' ] || cargo rustc --locked --lib --crate-type staticlib $(filter --release,--$(PROFILE))
-
-# Not one of the tests of Cargo: a build inside them is another build, of everything.
-test-static: archive ## link a program with the static library, and run it
-	@mkdir -p build/static && rm -rf build/static/metadata
-	$(CC) -std=c11 -Iinclude -Iexamples/c examples/c/quickstart.c $(TARGET)/$(PROFILE)/libmetaxy.a \
-	    $(addprefix -l,$(STATIC_LIBS)) -Wl,--gc-sections -Wl,--strip-all -o build/static/quickstart
-	build/static/quickstart build/static/metadata | diff - examples/c/quickstart.expected
+	@[ -n '$(LIBRARY)' ] || cargo rustc --locked --profile $(PROFILE:debug=dev) --lib \
+	    --crate-type cdylib$(if $(ARCHIVE),$(comma)staticlib)
 
 install: ## install what make release has built below PREFIX (/usr/local), for pkg-config and CMake too
 	@$(plain)for file in '$(BUILT)' $(if $(ARCHIVE),'$(ARCHIVE)') '$(THIRD_PARTY)'; do [ -e "$$file" ] || { \

@@ -6,6 +6,7 @@
  */
 #include "arrow_rows.h"
 #include "metaxy.h"
+#include "progress_bar.h"
 
 static const char feature[] =
     "{\"feature_spec\": {\"key\": \"example/video\", \"id_columns\": [\"id\"], \"fields\": [{\"key\": \"frames\"}]},"
@@ -13,7 +14,7 @@ static const char feature[] =
 
 static const char *const promoted[] = {"example/video"};
 
-static MetaxyStatus write(const MetaxyStore *store, const char *id, int64_t score, MetaxyError **error) {
+static MetaxyStatus write_row(const MetaxyStore *store, const char *id, int64_t score, MetaxyError **error) {
     const ArrowColumn frames = {.name = "frames", .text = &id};
     const ArrowColumn columns[] = {
         {.name = "id", .text = &id},
@@ -28,14 +29,20 @@ static MetaxyStatus write(const MetaxyStore *store, const char *id, int64_t scor
 static int promote(const MetaxyStore *staging, const MetaxyStore *production, MetaxyError **error) {
     MetaxyReadRequest *approved = NULL;
     struct ArrowArrayStream report = {0};
+    ProgressBar bar = {0};
     int failed = 1;
     if (metaxy_read_request_new(&approved, error) != METAXY_OK) goto done;
     if (metaxy_read_request_add_filter(approved, "score >= 50", error) != METAXY_OK) goto done;
     /* What was deleted in staging is to go in production too. */
     if (metaxy_read_request_set_deleted(approved, 1, error) != METAXY_OK) goto done;
-    if (metaxy_store_copy(staging, production, promoted, 1, approved, NULL, NULL, &report, error) != METAXY_OK) goto done;
+    /* How many rows there are to look at is known for whole features, but not where a filter chooses among them. */
+    if (progress_bar_begin(&bar, -1, error) != METAXY_OK) goto done;
+    if (metaxy_store_copy(staging, production, promoted, 1, approved, NULL, bar.context, &report, error) != METAXY_OK)
+        goto done;
+    progress_bar_end(&bar);
     failed = arrow_rows_print(&report) != 0;
 done:
+    progress_bar_end(&bar);
     if (report.release) report.release(&report);
     metaxy_read_request_free(approved);
     return failed;
@@ -56,13 +63,13 @@ int main(int argc, char **argv) {
     if (metaxy_store_define(staging, feature, &error) != METAXY_OK) goto done;
     if (metaxy_store_define(production, feature, &error) != METAXY_OK) goto done;
 
-    if (write(staging, "intro", 80, &error) != METAXY_OK) goto done;
-    if (write(staging, "credits", 20, &error) != METAXY_OK) goto done;
-    if (write(staging, "interview", 65, &error) != METAXY_OK) goto done;
+    if (write_row(staging, "intro", 80, &error) != METAXY_OK) goto done;
+    if (write_row(staging, "credits", 20, &error) != METAXY_OK) goto done;
+    if (write_row(staging, "interview", 65, &error) != METAXY_OK) goto done;
     puts("promoted:");
     if (promote(staging, production, &error)) goto done;
 
-    if (write(staging, "credits", 55, &error) != METAXY_OK) goto done;
+    if (write_row(staging, "credits", 55, &error) != METAXY_OK) goto done;
     puts("\npromoted again, with better credits:");
     if (promote(staging, production, &error)) goto done;
 

@@ -10,6 +10,7 @@
  */
 #include "arrow_rows.h"
 #include "metaxy.h"
+#include "progress_bar.h"
 
 /* ---- The features ---- */
 
@@ -117,9 +118,13 @@ static int show(const char *what, struct ArrowArrayStream *rows, char ids[MOST][
 }
 
 /* The work itself is left out: what the increment says is written as it is. A real worker would pull the rows, compute
- * something for each `path`, and write the rows with its results in further columns; the versions stay as they are. */
-static void compute(MetaxyStore *store, const char *feature, struct ArrowArrayStream *rows) {
-    must(metaxy_store_write(store, feature, rows, NULL, NULL, &error));
+ * something for each `path`, and write the rows with its results in further columns; the versions stay as they are. As
+ * the library pulls the rows while it writes, its progress is that of the work. */
+static void compute(MetaxyStore *store, const char *feature, struct ArrowArrayStream *rows, uint64_t count) {
+    ProgressBar bar;
+    must(progress_bar_begin(&bar, (int64_t)count, &error));
+    must(metaxy_store_write(store, feature, rows, NULL, bar.context, &error));
+    progress_bar_end(&bar);
 }
 
 static void remove_samples(MetaxyStore *store, const char *feature, char ids[MOST][32], int count) {
@@ -151,12 +156,12 @@ static void step(MetaxyStore *store, const char *feature, struct ArrowArrayStrea
     must(metaxy_increment_read_new(increment, NULL, &rows, &error));
     if (show("new", &rows, ids) > 0) {
         must(metaxy_increment_read_new(increment, NULL, &rows, &error));
-        compute(store, feature, &rows);
+        compute(store, feature, &rows, new_rows);
     }
     must(metaxy_increment_read_stale(increment, NULL, &rows, &error));
     if (show("stale", &rows, ids) > 0) {
         must(metaxy_increment_read_stale(increment, NULL, &rows, &error));
-        compute(store, feature, &rows);
+        compute(store, feature, &rows, stale_rows);
     }
     must(metaxy_increment_read_orphaned(increment, NULL, &rows, &error));
     int gone = show("orphaned", &rows, ids);

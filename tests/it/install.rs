@@ -22,15 +22,28 @@ pub fn installed() -> &'static Path {
         let _ = fs::remove_dir_all(&folder);
         let destination = folder.join("made");
         release();
-        finish(make("install", &destination), TOOLS);
+        let mut install = make("install", &destination);
+        install.arg(format!("ARCHIVE={}", archive().display()));
+        finish(install, TOOLS);
         let moved = folder.join("elsewhere/a folder");
         fs::create_dir_all(folder.join("elsewhere")).expect("a folder");
         fs::rename(destination.join("opt/metaxy"), &moved).expect("the tree moves");
-        // The copy is half a gigabyte.
-        let copy = moved.join(format!("lib/libmetaxy.so.{}", env!("CARGO_PKG_VERSION")));
-        fs::remove_file(&copy).and_then(|()| fs::hard_link(library(), &copy)).expect("a link");
+        // The copies are two gigabytes.
+        let shared = format!("lib/libmetaxy.so.{}", env!("CARGO_PKG_VERSION"));
+        for (copy, original) in [(shared.as_str(), library()), ("lib/libmetaxy.a", archive())] {
+            let copy = moved.join(copy);
+            fs::remove_file(&copy).and_then(|()| fs::hard_link(original, &copy)).expect("a link");
+        }
         moved
     })
+}
+
+/// The static library, which `make test` builds before the tests: a build inside them is another one, of everything.
+fn archive() -> PathBuf {
+    let folder = library().parent().and_then(Path::parent).expect("the folder of the build").to_owned();
+    let archive = folder.join("libmetaxy.a");
+    assert!(archive.exists(), "{} is missing: make static-library builds it", archive.display());
+    archive
 }
 
 /// `make` with the library that these tests were built with.
@@ -165,6 +178,47 @@ fn cmake_finds_what_was_installed() {
     for program in ["first", "second"] {
         runs(&project.path().join("build").join(program), None);
     }
+}
+
+/// One after the other: a linker holds four gigabytes for each.
+#[test]
+fn a_program_may_have_the_library_inside() {
+    let project = project();
+    let folder = installed();
+    // What is not reached, and what debuggers would read, is hundreds of megabytes.
+    const SMALL: &str = "-Wl,--gc-sections,--strip-all";
+    let private: Vec<String> = pkg_config(folder, &["--static", "--libs-only-l"])
+        .into_iter()
+        .filter(|library| library != "-lmetaxy")
+        .collect();
+    for (compiler, source, headers) in [
+        ("cc", "first.c", vec![format!("-I{}", folder.join("include").display())]),
+        ("c++", "second.cpp", pkg_config(folder, &["--cflags"])),
+    ] {
+        let program = project.path().join("alone");
+        let mut command = Command::new(compiler);
+        command.current_dir(project.path()).args(headers).args([source, SMALL, "-o"]).arg(&program);
+        command.arg(folder.join("lib/libmetaxy.a")).args(&private);
+        finish(command, TOOLS);
+        runs_alone(&program);
+    }
+    let lists = format!(
+        "cmake_minimum_required(VERSION 3.16)\nproject(consumer CXX)\nset(CMAKE_CXX_STANDARD 17)\n\
+         find_package(metaxy REQUIRED)\nadd_executable(alone second.cpp)\n\
+         target_link_libraries(alone PRIVATE metaxy::metaxy_static {SMALL})\n"
+    );
+    assert!(cmake(&lists, project.path(), folder));
+    runs_alone(&project.path().join("build/alone"));
+}
+
+/// Runs a program that needs no shared library of ours, and removes it for the next one.
+fn runs_alone(program: &Path) {
+    let mut command = Command::new("readelf");
+    command.args(["--dynamic", "--wide"]).arg(program);
+    let needed = String::from_utf8(finish(command, TOOLS).stdout).expect("text");
+    assert!(needed.contains("[libc.so.6]") && !needed.contains("libmetaxy"), "{needed}");
+    runs(program, None);
+    fs::remove_file(program).expect("a program");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What the README and the examples show is what happens.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::native::{ROOT, compile, finish, linked};
 
@@ -81,6 +81,24 @@ fn the_chain_of_three_stores_prints_what_it_says_it_does() {
 #[test]
 fn the_promotion_to_production_prints_what_it_says_it_does() {
     example("copy", 1);
+}
+
+/// `script` runs a program on a terminal of its own.
+#[test]
+fn a_bar_is_seen_on_a_terminal_and_wiped_away() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut printed = String::new();
+    for name in ["copy", "pipeline"] {
+        let binary = compile(&PathBuf::from(format!("{ROOT}/examples/c/{name}.c")), directory.path());
+        let mut run = linked(Path::new("script"), directory.path());
+        let command =
+            format!("{} {}", binary.display(), directory.path().join("stores").join(name).display());
+        run.args(["--quiet", "--return", "--command", &command, "/dev/null"]).stdin(Stdio::null());
+        printed += &String::from_utf8_lossy(&finish(run, "script is of Debian's package bsdutils").stdout);
+    }
+    for told in ["\r3 rows", "####] 3 of 3 rows", "\r\u{1b}[K"] {
+        assert!(printed.contains(told), "{told:?}: {printed:?}");
+    }
 }
 
 #[test]
