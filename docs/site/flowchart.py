@@ -10,7 +10,7 @@ from html import escape
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-NODE = r'(\w+)(?:\["(.*?)"\])?'
+NODE = r'(\w+)(?:\["([^"]*)"\])?'
 EDGE = re.compile(rf"{NODE} --(?: (.*?) --)?> {NODE}")
 WIDTH, LINE, ACROSS, DOWN = 165, 19, 110, 26
 
