@@ -167,17 +167,18 @@ pub unsafe extern "C" fn metaxy_increment_request_set_skip_comparison(
 /// be it new, stale or orphaned, is in the share of one of them, on every machine the same. With aggregation, so is every
 /// group.
 ///
-/// A program can compute by itself which share a row belongs to: XXH64 (seed 0) modulo `count` of the bytes of some columns,
-/// one after the other. For a null these are 0x00 0x1F; for a value 0x01, its text in UTF-8, and 0x1F. The columns are those
-/// by which dependencies are joined, by their names in the feature: of the first dependency in the definition its ids
-/// (1:1), or the `on` of its lineage (without one the ids of the feature), in that order, without those that another
-/// dependency has not likewise; or, if none is left or there are no dependencies, the ids of the feature in their order.
-/// The text of a string is itself; of an integer of any width its decimal digits, with `-` before them if it is negative;
-/// of a boolean `true` or `false`; of a decimal its digits with as many after the `.` as its scale says; of a date of
-/// 32 bits `2024-01-31`; of a time stamp `2024-01-31T12:30:00` in its zone, then, unless they are all zero, `.` and 3, 6 or 9 digits,
-/// as few as tell it, and then, if it has a zone, `Z` for UTC or the offset like `+02:00`; of binary its bytes in lower-case
-/// hexadecimal. Other types are divided as well, but nothing is promised about how. The id `a` (text) with the part 7
-/// (integer) gives 01 61 1F 01 37 1F, whose hash is 11663437394356221226.
+/// A program can compute by itself which share a row belongs to: XXH64 (seed 0) modulo `count` of the bytes of some
+/// columns, one after the other. For a null these are 0x00 0x1F; for a value 0x01, its text in UTF-8, and 0x1F. The
+/// columns are those by which dependencies are joined, by their names in the feature: of the first dependency in the
+/// definition its ids (1:1), or the `on` of its lineage (without one the ids of the feature), in that order, without
+/// those that another dependency has not likewise; or, if none is left or there are no dependencies, the ids of the
+/// feature in their order. The text of a string is itself; of an integer of any width its decimal digits, with `-`
+/// before them if it is negative; of a boolean `true` or `false`; of a decimal its digits with as many after the `.` as
+/// its scale says; of a date of 32 bits `2024-01-31`; of a time stamp `2024-01-31T12:30:00` in its zone, then, unless
+/// they are all zero, `.` and 3, 6 or 9 digits, as few as tell it, and then, if it has a zone, `Z` for UTC or the
+/// offset like `+02:00`; of binary its bytes in lower-case hexadecimal. Other types are divided as well, but nothing is
+/// promised about how. The id `a` (text) with the part 7 (integer) gives 01 61 1F 01 37 1F, whose hash is
+/// 11663437394356221226.
 ///
 /// One thread at a time. Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`.
 ///
