@@ -54,6 +54,14 @@ impl Table {
         }
     }
 
+    /// What these columns of a row take, about; at least 1, which is what is known of a server's.
+    pub fn row_bytes(&self, columns: &[String]) -> u64 {
+        match self {
+            Table::Native(table) => table.row_bytes(columns),
+            Table::Remote(_) => 1,
+        }
+    }
+
     /// What the table is made of; no row is read.
     pub async fn statistics(&self) -> Result<Statistics> {
         match self {

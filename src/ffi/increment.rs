@@ -42,7 +42,7 @@ impl Opaque for MetaxyIncrement {
 /// on are also read from its fallback stores. After a change of the definition that gives the feature another version, all
 /// its samples are therefore new. A feature without dependencies takes `samples` instead, with its id columns and
 /// `metaxy_provenance_by_field`; one with dependencies may take them in place of theirs. A sample without a value in one of
-/// these, or one that comes again, is refused with `METAXY_INVALID_ARGUMENT`, which names its row and its id.
+/// these, or one that comes again, is refused with `METAXY_INVALID_ARGUMENT`, which names its row.
 ///
 /// `samples` may be NULL; it is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are
 /// called on the calling thread only, those of its arrays on any. `feature`, `request` and `context` are borrowed for the

@@ -226,17 +226,20 @@ pub type Owned<'c> = (&'c str, &'c DataType, &'c str);
 /// The type in which values of two columns are compared, if those of `one` are compared in `compared` so far; an error
 /// if they cannot be equal.
 pub fn common_type(compared: &DataType, one: Owned<'_>, other: Owned<'_>) -> Result<DataType> {
+    common(compared, &comparable(other.1)).ok_or_else(|| unlike(one, other, "they cannot be compared"))
+}
+
+/// The error of two columns whose types do not go together.
+pub fn unlike(one: Owned<'_>, other: Owned<'_>, why: &str) -> Error {
     let ((owner, data_type, name), (other_owner, other_type, other_name)) = (one, other);
-    common(compared, &comparable(other_type)).ok_or_else(|| {
-        Error::new(
-            Status::SchemaMismatch,
-            format!(
-                "the id column {name} of {owner} is {data_type}, and {other_name} of {other_owner} is {other_type}: they \
-                 cannot be compared; write one of them in the type of the other"
-            ),
-        )
-        .with("column", name)
-        .with("expected", data_type)
-        .with("found", other_type)
-    })
+    Error::new(
+        Status::SchemaMismatch,
+        format!(
+            "the id column {name} of {owner} is {data_type}, and {other_name} of {other_owner} is {other_type}: {why}; write \
+             one of them in the type of the other"
+        ),
+    )
+    .with("column", name)
+    .with("expected", data_type)
+    .with("found", other_type)
 }

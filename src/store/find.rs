@@ -26,6 +26,7 @@ use crate::backend::Table;
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Graph, Versions};
 use crate::log::{self, Level};
+use crate::versioning::Memory;
 
 /// A read of a feature, as every store of the chain is asked for it.
 pub struct Ask {
@@ -149,6 +150,7 @@ impl Store {
     pub(super) async fn answer(&self, ask: &Ask) -> Result<Answer> {
         let mut walk = Walk {
             ask,
+            memory: self.memory(),
             local: ask.request.local || ask.key.is_system() || self.chain().fallbacks.is_empty(),
             seen: Vec::new(),
             hidden: Arc::default(),
@@ -188,6 +190,8 @@ impl Needed {
 
 struct Walk<'a> {
     ask: &'a Ask,
+    /// That of the store that was asked, also for those that it asks.
+    memory: Memory,
     /// Whether the fallback stores are left alone.
     local: bool,
     seen: Vec<(Store, Has)>,
@@ -328,7 +332,7 @@ impl Walk<'_> {
             return Ok(if has_rows { Has::Rows } else { Has::Table });
         }
         let found = match self.select(&schema, version.clone(), needed) {
-            Ok(selection) => selection.find(&table, &store.memory()).await,
+            Ok(selection) => selection.find(&table, &self.memory).await,
             Err(error) => Err(error),
         };
         let found = match found {
@@ -342,7 +346,7 @@ impl Walk<'_> {
         let mut live = found.live;
         if !live && !self.local && !self.ask.filters.is_empty() {
             // The filters are no part of the question whether there are rows.
-            live = self.unfiltered(version).find(&table, &store.memory()).await?.live;
+            live = self.unfiltered(version).find(&table, &self.memory).await?.live;
         }
         if !found.collected.is_empty() {
             self.id_types.get_or_insert(found.id_types);

@@ -23,7 +23,8 @@ use super::context::Call;
 use super::find::Visit;
 use super::read::{ReadRequest, RowStream};
 use super::rebased::{Rebased, TargetVersion};
-use super::resolve::{IncrementRequest, beside_stored, compared_columns};
+use super::key_columns::{beside_stored, compared_columns};
+use super::resolve::IncrementRequest;
 use super::serving::{PLACE, Serving};
 use super::upstream::{column, unfit};
 use super::workload::{Workload, spread};
@@ -229,6 +230,7 @@ impl Rebase {
             keys: EXPECTED_KEY.map(str::to_owned).to_vec(),
             optional: false,
             sorted: false,
+            row_bytes: 1,
         })
     }
 
@@ -245,6 +247,7 @@ impl Rebase {
         fields.extend(renamed.collect::<Result<Vec<_>>>()?);
         let schema = Arc::new(Schema::new(fields));
         let rows = self.serving.stream(&columns, None)?;
+        let row_bytes = self.serving.row_bytes(&columns);
         let (keying, of_side) = (self.keying.clone(), schema.clone());
         let rows = spread(rows, move |batch| {
             let (batch, keys) = keying.keys(&batch, &keying.names)?;
@@ -261,6 +264,7 @@ impl Rebase {
             keys: STORED_KEY.map(str::to_owned).to_vec(),
             optional: false,
             sorted: false,
+            row_bytes,
         })
     }
 

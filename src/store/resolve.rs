@@ -2,26 +2,28 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use futures::TryStreamExt;
 use roaring::RoaringTreemap;
 
 use super::Store;
-use super::compare::{Conditions, Examined, KeyColumn, Keying, StoredRows, common_type};
+use super::chosen::{NOWHERE, Sink};
+use super::compare::{Conditions, Examined, Keying, StoredRows, common_type, unlike};
 use super::context::Call;
 use super::filter::Filter;
 use super::find::Visit;
-use super::increment::{Increment, Selected, Source, combination_schema};
+use super::increment::{Increment, Selected, Source};
+use super::key_columns::{Given, agree, beside_stored, compared_columns, comparison_columns, repeats_of_samples};
 use super::read::ReadRequest;
 use super::samples_given::GivenSamples;
 use super::serving::Serving;
 use super::upstream::{Upstream, comparable};
 use super::workload::{Workload, spread};
 use crate::error::{Error, Result, Status};
-use crate::feature::{FeatureKey, Graph, Lineage, Plan};
+use crate::feature::{FeatureKey, Graph, Plan};
 use crate::versioning::{
-    Change, Comparison, Expected, Memory, Repeats, Rules, SampleHash, Shard, Spool, Spooled, Tally,
+    Comparison, Expected, Memory, Repeats, Rules, SampleHash, Shard, Spool, Spooled, Tally,
 };
 
 /// What to resolve of a feature. By default: all of it.
@@ -245,16 +247,18 @@ impl Store {
 
 /// Has dependencies joined by columns of common types.
 fn agree_on_keys(upstreams: &mut [Upstream]) -> Result<()> {
+    let all_optional = upstreams.iter().all(|upstream| upstream.optional);
     let Some((first, others)) = upstreams.split_first() else { return Ok(()) };
     let mut types: Vec<DataType> = first.keys().map(|(_, data_type)| data_type.clone()).collect();
     for other in others {
         for (compared, (one, two)) in types.iter_mut().zip(first.given_keys().zip(other.given_keys())) {
             let ((name, data_type), (other_name, other_type)) = (one, two);
-            *compared = common_type(
-                compared,
-                (first.feature.as_str(), data_type, name),
-                (other.feature.as_str(), other_type, other_name),
-            )?;
+            let one = (first.feature.as_str(), data_type, name);
+            let two = (other.feature.as_str(), other_type, other_name);
+            if all_optional && comparable(data_type) != comparable(other_type) {
+                return Err(unlike(one, two, "a row of either may be the only one that gives the id"));
+            }
+            *compared = common_type(compared, one, two)?;
         }
     }
     for upstream in upstreams {
@@ -300,105 +304,6 @@ impl Filters {
             predicates: parsed(&mut request.staleness_predicates.iter())?,
         })
     }
-}
-
-/// The columns by which samples are compared, as [`Keying::new`] takes them: first those by which dependencies are joined,
-/// as in Metaxy. Where the other ids of the feature are ids of a dependency of which each row makes one sample, they
-/// count as well: frames that are joined with what is known of their videos are compared frame by frame. A column that
-/// only has the name of an id says nothing, and members of a group are computed together.
-fn comparison_columns(plan: &Plan<'_>, expected: impl Fn(&str) -> Option<Given>) -> Result<Vec<KeyColumn>> {
-    let mut names: Vec<&str> = plan.join_columns();
-    let ids = &plan.feature.id_columns;
-    let expands =
-        plan.upstreams.iter().any(|upstream| matches!(upstream.dep.lineage, Lineage::Expansion { .. }));
-    let refines = names.iter().all(|name| ids.iter().any(|id| id == name));
-    let given = |id: &str| {
-        plan.upstreams.iter().any(|upstream| {
-            let one_to_one = matches!(upstream.dep.lineage, Lineage::Identity) && !upstream.dep.optional;
-            one_to_one && upstream.renamed_id_columns().contains(&id)
-        })
-    };
-    let complete = ids.iter().all(|id| names.contains(&id.as_str()) || (given(id) && expected(id).is_some()));
-    if !expands && refines && complete {
-        names.extend(ids.iter().map(String::as_str).filter(|id| !names.contains(id)).collect::<Vec<_>>());
-    }
-    let columns = names.into_iter().map(|name| {
-        let Given { column, data_type, compared } = expected(name).ok_or_else(|| {
-            Error::new(
-                Status::SchemaMismatch,
-                format!("the samples have no column {name}, by which they are told apart; add it"),
-            )
-            .with("column", name)
-        })?;
-        Ok(KeyColumn { expected: column, name: name.to_owned(), given: data_type, compared })
-    });
-    columns.collect()
-}
-
-/// A column of expected rows.
-struct Given {
-    column: String,
-    data_type: DataType,
-    compared: DataType,
-}
-
-impl Given {
-    fn new(column: &str, data_type: &DataType) -> Given {
-        let compared = comparable(data_type);
-        Given { column: column.to_owned(), data_type: data_type.clone(), compared }
-    }
-}
-
-/// What samples of one key are: the same sample twice, unless they are parts of what is computed together.
-fn repeats_of_samples(plan: &Plan<'_>, given: &GivenSamples, columns: &[KeyColumn]) -> Repeats {
-    let each_one = plan.upstreams.iter().all(|upstream| matches!(upstream.dep.lineage, Lineage::Identity));
-    let all_ids = given.ids().iter().all(|id| columns.iter().any(|column| column.name == *id));
-    if each_one && agree(plan) && all_ids { Repeats::Told } else { Repeats::Compared }
-}
-
-/// Whether rows that are joined by the same values are expected to be of one provenance, so that whatever is stored of
-/// them must be of it, as in Metaxy. Children speak for their siblings, and rows that share fewer columns than they are
-/// told apart by differ from each other.
-fn agree(plan: &Plan<'_>) -> bool {
-    let joined = plan.join_columns();
-    plan.upstreams.iter().all(|upstream| {
-        !matches!(upstream.dep.lineage, Lineage::Expansion { .. })
-            && upstream.input_id_columns(plan.feature).iter().all(|column| joined.contains(column))
-    })
-}
-
-/// The [`comparison_columns`] of rows that are computed from dependencies.
-pub(super) fn compared_columns(plan: &Plan<'_>, workload: &Workload) -> Result<Vec<KeyColumn>> {
-    let joined = plan.join_columns();
-    comparison_columns(plan, |name| match joined.iter().position(|other| *other == name) {
-        Some(position) => {
-            let first = workload.upstreams().first()?;
-            let ((_, data_type), (_, compared)) =
-                first.given_keys().zip(first.keys()).nth(position).map(|(given, key)| (given, key))?;
-            Some(Given {
-                column: workload.key(position),
-                data_type: data_type.clone(),
-                compared: compared.clone(),
-            })
-        }
-        None => workload.column(name).map(|(column, data_type)| Given::new(column, data_type)),
-    })
-}
-
-/// The columns by which expected rows are compared with stored ones, in types that both have; refused if there is none.
-pub(super) fn beside_stored(
-    key: &FeatureKey,
-    mut columns: Vec<KeyColumn>,
-    stored: &Serving,
-    owner: &str,
-) -> Result<Vec<KeyColumn>> {
-    for KeyColumn { name, given, compared, .. } in &mut columns {
-        if let Ok(field) = stored.schema().field_with_name(name) {
-            let stored = format!("the stored rows of {key}");
-            *compared = common_type(compared, (owner, given, name), (&stored, field.data_type(), name))?;
-        }
-    }
-    Ok(columns)
 }
 
 async fn add_stored(
@@ -509,102 +414,6 @@ async fn settle(
 fn progress(tally: &Tally) -> Option<f64> {
     let (keys, new) = (tally.keys as f64, tally.new_keys as f64);
     (tally.keys > 0).then(|| (keys - new) / keys * 100.0)
-}
-
-/// Stands for the place of a row that a dependency does not have.
-const NOWHERE: u64 = u64::MAX;
-
-/// Where rows go about which is decided.
-struct Sink {
-    new: Chosen,
-    stale: Chosen,
-    /// Where the first row comes from whose key came before.
-    again: Option<Vec<u64>>,
-}
-
-impl Sink {
-    fn new(memory: &Memory, dependencies: usize) -> Sink {
-        let chosen = || Chosen::new(memory, dependencies);
-        Sink { new: chosen(), stale: chosen(), again: None }
-    }
-
-    fn add(&mut self, change: Change, origin: &[u64]) -> Result<()> {
-        match change {
-            Change::New => self.new.add(origin),
-            Change::Stale => self.stale.add(origin),
-            Change::Again => {
-                if self.again.as_deref().is_none_or(|first| origin < first) {
-                    self.again = Some(origin.to_vec());
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Rows of one part: where they come from.
-struct Chosen {
-    places: Vec<RoaringTreemap>,
-    /// Which rows of several dependencies belong together.
-    combinations: Option<Combinations>,
-}
-
-struct Combinations {
-    spool: Spool,
-    waiting: Vec<Vec<Option<u64>>>,
-}
-
-impl Chosen {
-    fn new(memory: &Memory, dependencies: usize) -> Chosen {
-        let combinations = (dependencies > 1).then(|| Combinations {
-            spool: Spool::new(memory, "combinations", combination_schema(dependencies)),
-            waiting: vec![Vec::new(); dependencies],
-        });
-        Chosen { places: vec![RoaringTreemap::new(); dependencies], combinations }
-    }
-
-    fn add(&mut self, origin: &[u64]) -> Result<()> {
-        for (places, place) in self.places.iter_mut().zip(origin) {
-            if *place != NOWHERE {
-                places.insert(*place);
-            }
-        }
-        match &mut self.combinations {
-            Some(combinations) => combinations.add(origin),
-            None => Ok(()),
-        }
-    }
-
-    fn finish(mut self) -> Result<Selected> {
-        let Some(mut combinations) = self.combinations else {
-            return Ok(Selected::Places(Arc::new(self.places.pop().unwrap_or_default())));
-        };
-        combinations.flush()?;
-        let places = self.places.into_iter().map(Arc::new).collect();
-        Ok(Selected::Combinations { rows: combinations.spool.finish()?, places })
-    }
-}
-
-impl Combinations {
-    fn add(&mut self, origin: &[u64]) -> Result<()> {
-        for (waiting, place) in self.waiting.iter_mut().zip(origin) {
-            waiting.push(Some(*place).filter(|place| *place != NOWHERE));
-        }
-        match self.waiting.first().map_or(0, Vec::len) >= COMPARED_ROWS {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let schema = combination_schema(self.waiting.len());
-        let columns = self
-            .waiting
-            .iter_mut()
-            .map(|waiting| Arc::new(UInt64Array::from(std::mem::take(waiting))) as ArrayRef);
-        let batch = RecordBatch::try_new(schema, columns.collect()).map_err(super::upstream::unfit)?;
-        if batch.num_rows() > 0 { self.spool.push(batch) } else { Ok(()) }
-    }
 }
 
 /// Takes the samples of a feature, batch by batch.

@@ -97,6 +97,11 @@ impl Serving {
         self.shares.iter().map(|share| share.rows).sum()
     }
 
+    /// What these columns of a row take, about.
+    pub fn row_bytes(&self, columns: &[String]) -> u64 {
+        self.shares.iter().map(|share| share.table.row_bytes(columns)).max().unwrap_or(1)
+    }
+
     /// The columns of the streams that read `columns`.
     pub fn placed(&self, columns: &[String]) -> Result<SchemaRef> {
         let mut fields = Vec::with_capacity(columns.len() + 1);

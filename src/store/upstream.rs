@@ -21,7 +21,7 @@ use super::serving::{PLACE, Serving};
 use super::system_columns as system;
 use crate::error::{Error, Result, Status};
 use crate::feature::{self, FeatureKey, Graph, Lineage, Plan};
-use crate::versioning::{ByField, Expected, Memory, SampleHash, aggregated, sorted};
+use crate::versioning::{ByField, Expected, Memory, SampleHash, Side, aggregated, sorted};
 
 /// A dependency of which there are rows, or could be.
 pub struct Upstream {
@@ -319,24 +319,12 @@ impl Upstream {
         memory: &Memory,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let schema = self.schema(content)?;
-        let mut columns: Vec<String> = Vec::new();
-        let mut add = |name: &String| {
-            if !columns.contains(name) {
-                columns.push(name.clone());
-            }
-        };
-        if let Content::Comparison(_) = content {
-            self.keys.iter().for_each(&mut add);
-        }
-        add(&self.by_field);
-        self.payload.iter().filter(|(_, after)| content.has(after)).for_each(|(before, _)| add(before));
-        if let Some(aggregation) = &self.aggregation {
-            aggregation.group.iter().chain(&aggregation.order).for_each(&mut add);
-        }
+        let columns = self.read(content);
         let rows = match places {
             Some(places) => self.serving.at(places, &columns, batch_rows)?,
             None => self.serving.stream(&columns, batch_rows)?,
         };
+        let row_bytes = self.row_bytes(content);
         let own = self.clone();
         let Some(aggregation) = &self.aggregation else {
             return Ok(rows.map(move |batch| own.prepared(&batch?, &schema)).boxed());
@@ -365,12 +353,40 @@ impl Upstream {
                 RecordBatch::try_new(wide.clone(), columns).map_err(unfit)
             })
         };
-        let rows = sorted(memory, wide, rows.boxed(), &names).await?;
+        // Half to sort, half for a group.
+        let memory = memory.divided(2);
+        let side =
+            Side { schema: wide, rows: rows.boxed(), keys: names, optional: false, sorted: false, row_bytes };
+        let rows = sorted(&memory, side).await?;
         let members = self.inputs.iter().map(|(input, _)| input_column(*input)).collect();
-        let reservation = memory.reserve("the rows of one group");
+        let reservation = memory.reserve_own("the rows of one group");
         let kept: Vec<usize> = (0..schema.fields().len()).collect();
         let rows = aggregated(rows, self.feature.clone(), group, members, self.hash, reservation);
         Ok(rows.map(move |batch| batch?.project(&kept).map_err(unfit)).boxed())
+    }
+
+    /// What a row of [`Upstream::stream`] takes, about.
+    pub fn row_bytes(&self, content: Content<'_>) -> u64 {
+        self.serving.row_bytes(&self.read(content))
+    }
+
+    /// The columns that are read for it.
+    fn read(&self, content: Content<'_>) -> Vec<String> {
+        let mut columns: Vec<String> = Vec::new();
+        let mut add = |name: &String| {
+            if !columns.contains(name) {
+                columns.push(name.clone());
+            }
+        };
+        if let Content::Comparison(_) = content {
+            self.keys.iter().for_each(&mut add);
+        }
+        add(&self.by_field);
+        self.payload.iter().filter(|(_, after)| content.has(after)).for_each(|(before, _)| add(before));
+        if let Some(aggregation) = &self.aggregation {
+            aggregation.group.iter().chain(&aggregation.order).for_each(&mut add);
+        }
+        columns
     }
 
     /// A batch of the tables in the columns of `schema`.

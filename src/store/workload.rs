@@ -158,6 +158,7 @@ impl Workload {
                 keys: keys.collect(),
                 optional: upstream.optional,
                 sorted: false,
+                row_bytes: upstream.row_bytes(content),
             });
         }
         join(memory, sides).await
@@ -195,6 +196,7 @@ impl Workload {
                 keys: vec![place_column(upstream.number())],
                 optional: upstream.optional,
                 sorted: !upstream.aggregates(),
+                row_bytes: upstream.row_bytes(Content::Rows),
             };
             sides.push((origin_column(position), side));
         }

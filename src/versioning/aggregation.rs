@@ -26,7 +26,7 @@ use crate::feature::FeatureKey;
 const BATCH_ROWS: usize = 8192;
 const BATCH_BYTES: usize = 8 << 20;
 
-/// What a group may take in any case, even while a sort has borrowed all the memory there is.
+/// What a group may take in any case, however many have to share the memory.
 const GRANTED_BYTES: usize = 1 << 20;
 
 /// The most characters of a value that a message repeats.

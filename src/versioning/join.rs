@@ -41,6 +41,8 @@ pub struct Side {
     pub optional: bool,
     /// Whether its rows come in ascending order of the keys.
     pub sorted: bool,
+    /// What a row takes, about; what the first ones take counts if it is more.
+    pub row_bytes: u64,
 }
 
 /// The names of the columns that [`join`] adds, with the keys of each row.
@@ -88,7 +90,7 @@ pub async fn attach(
     on: Vec<(String, Side)>,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let memory = memory.divided(3 * on.len());
-    let first = Side { schema, rows, keys: Vec::new(), optional: false, sorted: false };
+    let first = Side { schema, rows, keys: Vec::new(), optional: false, sorted: false, row_bytes: 1 };
     let mut joined = Measured::new(first).await?;
     let sides = on.into_iter().map(|(name, side)| async { Ok((name, Measured::new(side).await?)) });
     let mut sides: Vec<(String, Measured)> = futures::future::try_join_all(sides).await?;
@@ -103,14 +105,8 @@ pub async fn attach(
     Ok(counted(joined.rows, count))
 }
 
-/// The rows in ascending order of the columns `by`, null before everything.
-pub async fn sorted(
-    memory: &Memory,
-    schema: SchemaRef,
-    rows: BoxStream<'static, Result<RecordBatch>>,
-    by: &[String],
-) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let side = Side { schema, rows, keys: by.to_vec(), optional: false, sorted: false };
+/// The rows in ascending order of the keys, null before everything.
+pub async fn sorted(memory: &Memory, side: Side) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     Ok(Measured::new(side).await?.sorted(memory)?.rows)
 }
 
@@ -121,21 +117,21 @@ struct Measured {
     keys: Vec<String>,
     optional: bool,
     sorted: bool,
-    /// What the first rows take each.
     row_bytes: usize,
 }
 
 impl Measured {
     async fn new(side: Side) -> Result<Measured> {
-        let Side { schema, mut rows, keys, optional, sorted } = side;
+        let Side { schema, mut rows, keys, optional, sorted, row_bytes } = side;
         let mut first = rows.try_next().await?;
         while first.as_ref().is_some_and(|batch| batch.num_rows() == 0) {
             first = rows.try_next().await?;
         }
-        let row_bytes = match &first {
-            Some(batch) => shown(batch).map_err(uncopied)? / batch.num_rows().max(1) + 1,
-            None => 1,
+        let of_first = match &first {
+            Some(batch) => shown(batch).map_err(uncopied)? / batch.num_rows().max(1),
+            None => 0,
         };
+        let row_bytes = usize::try_from(row_bytes).unwrap_or(usize::MAX).max(of_first).max(1);
         let rows = futures::stream::iter(first.map(Ok)).chain(rows).boxed();
         Ok(Measured { schema, rows, keys, optional, sorted, row_bytes })
     }
@@ -381,27 +377,32 @@ mod tests {
 
     fn schema(number: usize) -> SchemaRef {
         let key = Field::new(format!("u{number}_key"), DataType::Int64, true);
+        let half = Field::new(format!("u{number}_half"), DataType::Int64, true);
         let own = Field::new(format!("u{number}_own"), DataType::UInt64, true);
         let text = Field::new(format!("u{number}_text"), DataType::LargeUtf8, true);
-        Arc::new(Schema::new(vec![key, own, text]))
+        Arc::new(Schema::new(vec![key, half, own, text]))
     }
 
     fn batch(number: usize, rows: &[Row], text: &str) -> RecordBatch {
         let keys: ArrayRef = Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>());
+        // Null of some keys, so that these match nothing.
+        let half = |key: Option<i64>| key.filter(|key| key % 5 != 0).map(|key| key / 2);
+        let halves: ArrayRef = Arc::new(rows.iter().map(|row| half(row.0)).collect::<Int64Array>());
         let own: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<UInt64Array>());
         let texts: ArrayRef = Arc::new(rows.iter().map(|_| Some(text)).collect::<LargeStringArray>());
-        RecordBatch::try_new(schema(number), vec![keys, own, texts]).unwrap()
+        RecordBatch::try_new(schema(number), vec![keys, halves, own, texts]).unwrap()
     }
 
     fn side(number: usize, rows: &[Row], in_batch: usize, text: &str, optional: bool) -> Side {
         let batches: Vec<_> = rows.chunks(in_batch).map(|rows| Ok(batch(number, rows, text))).collect();
-        let keys = vec![format!("u{number}_key")];
+        let keys = vec![format!("u{number}_half"), format!("u{number}_key")];
         Side {
             schema: schema(number),
             rows: futures::stream::iter(batches).boxed(),
             keys,
             optional,
             sorted: false,
+            row_bytes: 1,
         }
     }
 
@@ -443,7 +444,7 @@ mod tests {
             for (key, made) in &found {
                 let mut alone = true;
                 for (row, (other, own)) in rows.iter().enumerate() {
-                    if key.is_some() && key == other {
+                    if key.is_some_and(|key| key % 5 != 0) && key == other {
                         (alone, met[row]) = (false, true);
                         let mut made = made.clone();
                         made.insert(side, *own);
@@ -492,7 +493,7 @@ mod tests {
 
     /// Keys in an order that is none.
     fn scattered(rows: u64) -> Vec<Row> {
-        (0..rows).map(|row| (Some((row * 7919 % rows) as i64), row)).collect()
+        (0..rows).map(|row| (Some((row * 7919 % rows) as i64 * 5 + 1), row)).collect()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -511,7 +512,7 @@ mod tests {
                 let rows: Vec<Row> = match sorted {
                     true => (0..rows).map(|row| (Some(0), row)).collect(),
                     false => {
-                        scattered(rows).into_iter().map(|(row, _)| (Some(0), row.unwrap() as u64)).collect()
+                        scattered(rows).into_iter().map(|(row, _)| (Some(0), row.unwrap() as u64 / 5)).collect()
                     }
                 };
                 let keys = vec![format!("u{number}_own")];
@@ -555,7 +556,15 @@ mod tests {
             let keys: Vec<String> = by.into_iter().map(str::to_owned).collect();
             let batches = (0..10).map(|batch| Ok(rows.slice(batch * 4000, 4000))).collect::<Vec<_>>();
             let stream = futures::stream::iter(batches).boxed();
-            let sorted = sorted(&memory, rows.schema(), stream, &keys).await.unwrap();
+            let side = Side {
+                schema: rows.schema(),
+                rows: stream,
+                keys: keys.clone(),
+                optional: false,
+                sorted: false,
+                row_bytes: 1,
+            };
+            let sorted = sorted(&memory, side).await.unwrap();
             let batches: Vec<RecordBatch> = sorted.try_collect().await.unwrap();
             let all = arrow::compute::concat_batches(&rows.schema(), &batches).unwrap();
             let columns = keys.iter().map(|key| arrow::compute::SortColumn {
@@ -564,18 +573,34 @@ mod tests {
             });
             let order = arrow::compute::lexsort_to_indices(&columns.collect::<Vec<_>>(), None).unwrap();
             let resorted = arrow::compute::take_record_batch(&all, &order).unwrap();
-            assert_eq!(resorted.column_by_name(&keys[0]), all.column_by_name(&keys[0]));
+            for key in &keys {
+                assert_eq!(resorted.column_by_name(key), all.column_by_name(key));
+            }
             assert_eq!(all.num_rows(), 40_000);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rows_that_get_longer_are_sorted_all_the_same() {
+        let memory = Memory::new(MINIMUM, None).unwrap().divided(6);
+        let rows = scattered(10_000);
+        let (short, long) = rows.split_at(500);
+        let batches = [batch(0, short, "x")].into_iter();
+        let text = "x".repeat(4000);
+        let batches = batches.chain(long.chunks(1000).map(|rows| batch(0, rows, &text)));
+        let stream = futures::stream::iter(batches.map(Ok).collect::<Vec<_>>()).boxed();
+        let side = Side { rows: stream, row_bytes: 3000, ..side(0, &[], 1, "", false) };
+        let sorted: Vec<RecordBatch> = sorted(&memory, side).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(sorted.iter().map(RecordBatch::num_rows).sum::<usize>(), 10_000);
     }
 
     #[tokio::test]
     async fn a_row_that_is_too_long_says_which_option_to_raise() {
         let memory = Memory::limited(1 << 16, None).unwrap();
         let text = "x".repeat(1 << 16);
-        let Side { schema, rows, keys, .. } = side(0, &scattered(10), 3, &text, false);
+        let side = side(0, &scattered(10), 3, &text, false);
         let error =
-            sorted(&memory, schema, rows, &keys).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+            sorted(&memory, side).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
         assert_eq!(error.status(), Status::InvalidArgument);
         assert_eq!(error.detail("option"), Some("memory.bytes"));
         assert!(error.message().contains("is 65536: give it at least 131072"), "{error}");

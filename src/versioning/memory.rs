@@ -140,6 +140,12 @@ impl Memory {
         MemoryConsumer::new(name).register(&self.kept)
     }
 
+    /// Memory, none as yet, of the share that an operator would have.
+    pub fn reserve_own(&self, name: &str) -> MemoryReservation {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(self.working));
+        MemoryConsumer::new(name).register(&pool)
+    }
+
     /// A file without a name, which is gone when it is closed, also by the death of the process.
     pub fn file(&self) -> Result<File> {
         match &self.limits.directory {
@@ -286,7 +292,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let memory = Memory::new(MINIMUM, Some(directory.path())).unwrap();
         let _file = memory.file().unwrap();
-        drop(memory);
+        let task = memory.operator(1).unwrap();
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+        drop((memory, task));
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
     }
 

@@ -46,8 +46,9 @@ fn remove_abandoned(parent: &Path) {
         if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
             continue;
         }
-        let abandoned = File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if abandoned {
+        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
+        // Held until it is removed, so that nobody takes it for theirs meanwhile.
+        if lock.try_lock().is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

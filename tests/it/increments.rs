@@ -73,7 +73,8 @@ async fn read(increment: &Increment, request: &IncrementRequest) -> Result<Found
     Ok(found)
 }
 
-/// Rows with columns of the types that golden data name: `str`, `i64`, or `["struct", member, ...]`; or `["map"]`.
+/// Rows with columns of the types that golden data name: `str`, `i64`, or `["struct", member, ...]`; or `["map", key, ...]`,
+/// whose rows have all these keys, as those of a struct have all its members.
 pub fn batch_of(columns: &[(String, Value)], rows: &[Value]) -> RecordBatch {
     let fields: Vec<Field> =
         columns.iter().map(|(name, kind)| Field::new(name, data_type(kind), true)).collect();
@@ -83,7 +84,17 @@ pub fn batch_of(columns: &[(String, Value)], rows: &[Value]) -> RecordBatch {
     }
     let mut decoder =
         arrow_json::ReaderBuilder::new(schema).with_batch_size(rows.len()).build_decoder().unwrap();
-    decoder.serialize(rows).unwrap();
+    let mut rows = rows.to_vec();
+    for (name, kind) in columns.iter().filter(|(_, kind)| kind[0] == "map") {
+        for row in &mut rows {
+            if let Some(map) = row[name].as_object_mut() {
+                for key in &kind.as_array().unwrap()[1..] {
+                    map.entry(key.as_str().unwrap()).or_insert(Value::Null);
+                }
+            }
+        }
+    }
+    decoder.serialize(&rows).unwrap();
     decoder.flush().unwrap().unwrap()
 }
 

@@ -517,10 +517,8 @@ impl Maker {
 
 /// The columns of users with those that `rows` have besides, for the type of a batch.
 pub fn with_versions(columns: &[(String, Value)], rows: &[Value], spec: &Value) -> Vec<(String, Value)> {
-    if spec["metadata"]["map"] == json!(true) {
-        return with_shape(columns, rows, &json!(["map"]));
-    }
-    let mut by_field = vec![json!("struct")];
+    let shape = if spec["metadata"]["map"] == json!(true) { "map" } else { "struct" };
+    let mut by_field = vec![json!(shape)];
     let fields = spec["fields"].as_array().unwrap().iter();
     by_field.extend(fields.map(|field| json!(field["key"].as_str().unwrap().replace('/', "_"))));
     with_shape(columns, rows, &json!(by_field))

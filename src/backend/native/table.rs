@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use futures::FutureExt;
 use lance::Dataset;
 use lance::dataset::builder::DatasetBuilder;
@@ -106,9 +106,9 @@ impl Table {
         counted.map_err(|_| self.damaged())?.map_err(|cause| self.failed("count the rows of", cause))
     }
 
-    /// What these columns of a row take in the files, about; at least 1. Columns of values of any length are taken for equally
-    /// long.
-    pub(super) fn row_bytes(&self, columns: &[String]) -> u64 {
+    /// What these columns of a row take in the files, about; at least 1. Columns whose values have no fixed size are taken for
+    /// equally long.
+    pub fn row_bytes(&self, columns: &[String]) -> u64 {
         let (mut bytes, mut rows) = (0, 0);
         for fragment in self.dataset.manifest.fragments.iter() {
             let files = fragment.files.iter().filter_map(|file| file.file_size_bytes.get());
@@ -116,10 +116,22 @@ impl Table {
             rows += fragment.physical_rows.unwrap_or_default() as u64;
         }
         let schema = self.schema();
-        let long = schema.fields().iter().filter(|field| field.data_type().primitive_width().is_none());
-        let (wanted, other): (Vec<_>, Vec<_>) = long.partition(|field| columns.contains(field.name()));
-        let (wanted, all) = (wanted.len() as u64, (wanted.len() + other.len()) as u64);
-        (bytes * wanted / (rows * all).max(1)).max(1)
+        let (mut fixed, mut wanted, mut long, mut long_wanted) = (0, 0, 0_u64, 0);
+        for field in schema.fields() {
+            let is_wanted = columns.contains(field.name());
+            match fixed_bytes(field.data_type()) {
+                Some(width) => {
+                    fixed += width;
+                    wanted += if is_wanted { width } else { 0 };
+                }
+                None => {
+                    long += 1;
+                    long_wanted += u64::from(is_wanted);
+                }
+            }
+        }
+        let of_long = (bytes / rows.max(1)).saturating_sub(fixed) / long.max(1);
+        (wanted + of_long * long_wanted).max(1)
     }
 
     /// The error for a panic of Lance, which means that the files make no sense to it.
@@ -167,5 +179,17 @@ impl Table {
         let manifest = self.life.directory().zip(manifest);
         let manifest = manifest.map(|(directory, name)| directory.join(VERSIONS).join(name));
         manifest.is_some_and(|manifest| matches!(manifest.try_exists(), Ok(false)))
+    }
+}
+
+/// The bytes of a value, if all values of the type have the same.
+fn fixed_bytes(data_type: &DataType) -> Option<u64> {
+    match data_type {
+        DataType::Boolean => Some(1),
+        DataType::FixedSizeBinary(width) => u64::try_from(*width).ok(),
+        DataType::FixedSizeList(item, length) => {
+            Some(fixed_bytes(item.data_type())? * u64::try_from(*length).ok()?)
+        }
+        other => other.primitive_width().map(|width| width as u64),
     }
 }
