@@ -119,7 +119,7 @@ unless = $(shell $(1) >/dev/null 2>&1 || echo $(2))
 has = $(call unless,command -v $(1),$(2))
 
 build-tools:
-	@$(call install,$(call has,cc,gcc libc6-dev) $(call has,protoc,protobuf-compiler) \
+	@$(call install,$(call has,cc,gcc libc6-dev) $(call has,python3,python3) $(call has,protoc,protobuf-compiler) \
 	    $(call unless,test -e /usr/include/google/protobuf/empty.proto -o -e /usr/local/include/google/protobuf/empty.proto,libprotobuf-dev))
 
 # $(call newer,least,command): whether the version that the command prints is `least` or newer.

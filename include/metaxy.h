@@ -14,8 +14,9 @@
  * - A handle that was freed, belongs to another kind or never was one gives `METAXY_INVALID_HANDLE`; nothing is read
  *   through it. Freeing NULL or freeing twice does nothing.
  * - Texts are UTF-8 and end with NUL.
- * - A call made from a callback of the library gives `METAXY_REENTRANT`. A stream that the caller gives is no such
- *   callback: it may well be one that the library gave out.
+ * - A call made from a callback of the library gives `METAXY_REENTRANT`, but for the functions that free, those of errors
+ *   (`metaxy_error_*`), statuses and versions, `metaxy_context_cancel`, `metaxy_live_handles`, and the `release` of a
+ *   stream. A stream that the caller gives is no such callback: it may well be one that the library gave out.
  * - After `fork()`, handles of the parent give `METAXY_FORKED` in the child. The child may open stores of its own if the
  *   parent had opened none yet; else `metaxy_store_open` gives `METAXY_FORKED` as well, and it takes `exec` to begin anew.
  * - Besides the statuses that a function names, each can give `METAXY_REENTRANT`, `METAXY_FORKED`,

@@ -17,6 +17,8 @@ PROFILE ?= dist
 STATIC ?= yes
 # A library that is there already, such as a stripped one; else the one that is built.
 LIBRARY ?=
+# What was said of these, for who is told to make another target: it has to be said there too.
+as_said = $(foreach name,PROFILE LIBRARY STATIC,$(if $(filter-out file,$(origin $(name))),$(if $($(name)),$(name)=$($(name)))))
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 # What `cargo rustc --crate-type staticlib -- --print native-static-libs` tells.
@@ -52,9 +54,10 @@ plain = $(foreach name,$(PATHS),$(if $(word 2,x$($(name))x)$(strip \
 
 .PHONY: release install uninstall dist library licences
 
-release: library licences ## build what make install copies: the optimised library and, but for STATIC=no, the static one
+# The licences come first: what they lack is known at once, and not after the build.
+release: licences library ## build what make install copies: the optimised library and, but for STATIC=no, the static one
 
-licences: rust
+licences: rust build-tools
 	$(plain)python3 scripts/licenses.py '$(THIRD_PARTY)'
 
 # Both libraries in one go, as optimising across crates is most of the work. It is left out where the Rust library, which
@@ -65,7 +68,8 @@ library: rust build-tools
 
 install: ## install what make release has built below PREFIX (/usr/local), for pkg-config and CMake too
 	@$(plain)for file in '$(BUILT)' $(if $(ARCHIVE),'$(ARCHIVE)') '$(THIRD_PARTY)'; do [ -e "$$file" ] || { \
-	    echo "$$file is not there: run make release$(if $(ARCHIVE),$() (or say STATIC=no to both)) first" >&2; exit 1; }; done
+	    echo "$$file is not there: $(strip run make release $(as_said) $(if $(ARCHIVE),(or say STATIC=no to both)) first)" >&2; \
+	    exit 1; }; done
 	install -d '$(LIB)/pkgconfig' '$(LIB)/cmake/metaxy' '$(INCLUDE)' '$(DOC)'
 	install -m 755 '$(BUILT)' '$(LIB)/libmetaxy.so.$(VERSION)'
 	ln -sf libmetaxy.so.$(VERSION) '$(LIB)/$(SONAME)'
@@ -102,7 +106,7 @@ STAGE := $(DISTDIR)/dist/$(DIST)
 tar = tar --sort=name --mtime=@$(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0) \
     --owner=0 --group=0 --numeric-owner -C $(DISTDIR)/dist -czf
 
-dist: library licences ## make a tarball of the library and one of its debug information, in build
+dist: licences library ## make a tarball of the library and one of its debug information, in build
 	$(plain)rm -rf '$(DISTDIR)/dist' && mkdir -p '$(DISTDIR)/dist'
 	objcopy --only-keep-debug --compress-debug-sections $(BUILT) $(DISTDIR)/dist/libmetaxy.so.$(VERSION).debug
 	strip --strip-unneeded -o $(DISTDIR)/dist/libmetaxy.so.$(VERSION) $(BUILT)

@@ -139,7 +139,11 @@ def of_parameter(function, parameter):
             if same.name == parameter.name:
                 return of_parameter(Header.read().functions[other], same)
     about = [one for one in function.sentences if name in one]
-    said = "borrowed|stays the caller's|must live until|to `callback`|callback that"
+    # What a handle or the process calls later, which is more than borrowed.
+    kept = re.search(r"must live (until [^.]*)", text)
+    if kept and (parameter.type == "void *" or parameter.type.endswith("Callback")):
+        return "kept", kept[1]
+    said = "borrowed|stays the caller's"
     if any(re.search(said, one) for one in about) or re.search(r"(It is|Both are) borrowed for the call", text):
         return "borrowed", ""
     if re.fullmatch(r"(const )?Metaxy\w+ \*", parameter.type):

@@ -91,16 +91,16 @@ class Ownership(FromHeader):
     """Every function that takes or gives a pointer, and what becomes of each."""
 
     def markdown(self, header):
-        yield "| function | borrowed | taken | given | threads |\n|---|---|---|---|---|"
+        yield "| function | borrowed | kept | taken | given | threads |\n|---|---|---|---|---|---|"
         for function in header.functions.values():
-            borrowed, taken, given = [], [], []
-            cells = {"borrowed": borrowed, "moved in": taken, "consumed": taken, "filled in": given, "given out": given}
+            borrowed, kept, taken, given = columns = [], [], [], []
+            cells = {"borrowed": borrowed, "kept": kept, "moved in": taken, "consumed": taken, "filled in": given, "given out": given}
             for name, (kind, how) in ownership(function).items():
                 shown = name if " " in name else f"`{name}`"
                 cells[kind].append(f"{shown}: {how}" if how else shown)
-            if borrowed or taken or given:
+            if any(columns):
                 called = "one" if threads(function).startswith("One") else "any"
-                row = [f"`{function.name}`", *(", ".join(cell) for cell in (borrowed, taken, given)), called]
+                row = [f"`{function.name}`", *(", ".join(cell) for cell in columns), called]
                 yield f"| {' | '.join(row)} |"
 
 

@@ -34,8 +34,9 @@ use crate::ffi::store::MetaxyStore;
 /// many rows went. Where a row or a tombstone here has hidden a row of a fallback store, that one is read from then on.
 /// `deleted` receives the number of removed rows. Their bytes stay in the files of older table versions until
 /// `metaxy_store_compact` and then `metaxy_store_prune` with `prune.older_than_ms` = `0` have run, and as long as a
-/// stream that was opened before is not released; what a killed writer left is pruned when it is a week old. It takes
-/// some 32 bytes of memory for each row of the table.
+/// stream that was opened before is not released; what a killed writer left is pruned when it is a week old. It finds
+/// the rows as a read does, with at most half of `memory.bytes` and a file beyond that; besides, it holds some 8 bytes
+/// for each row that it removes, on a server some 50.
 ///
 /// `feature`, `request`, `options` and `context` are borrowed for the call; the latter three may be NULL. Any thread.
 /// Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed, open

@@ -15,7 +15,10 @@ use crate::versioning::Repeats;
 /// as in Metaxy. Where the other ids of the feature are ids of a dependency of which each row makes one sample, they
 /// count as well: frames that are joined with what is known of their videos are compared frame by frame. A column that
 /// only has the name of an id says nothing, and members of a group are computed together.
-pub fn comparison_columns(plan: &Plan<'_>, expected: impl Fn(&str) -> Option<Given>) -> Result<Vec<KeyColumn>> {
+pub fn comparison_columns(
+    plan: &Plan<'_>,
+    expected: impl Fn(&str) -> Option<Given>,
+) -> Result<Vec<KeyColumn>> {
     let mut names: Vec<&str> = plan.join_columns();
     let ids = &plan.feature.id_columns;
     let expands =

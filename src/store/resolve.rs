@@ -14,7 +14,9 @@ use super::context::Call;
 use super::filter::Filter;
 use super::find::Visit;
 use super::increment::{Increment, Selected, Source};
-use super::key_columns::{Given, agree, beside_stored, compared_columns, comparison_columns, repeats_of_samples};
+use super::key_columns::{
+    Given, agree, beside_stored, compared_columns, comparison_columns, repeats_of_samples,
+};
 use super::read::ReadRequest;
 use super::samples_given::GivenSamples;
 use super::serving::Serving;
@@ -23,7 +25,7 @@ use super::workload::{Workload, spread};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Graph, Plan};
 use crate::versioning::{
-    Comparison, Expected, Memory, Repeats, Rules, SampleHash, Shard, Spool, Spooled, Tally,
+    Comparison, Expected, Repeats, Rules, SampleHash, Shard, Spool, Spooled, Tally,
 };
 
 /// What to resolve of a feature. By default: all of it.

@@ -511,9 +511,10 @@ mod tests {
             [(true, 40), (false, 30)].into_iter().enumerate().map(move |(number, (optional, rows))| {
                 let rows: Vec<Row> = match sorted {
                     true => (0..rows).map(|row| (Some(0), row)).collect(),
-                    false => {
-                        scattered(rows).into_iter().map(|(row, _)| (Some(0), row.unwrap() as u64 / 5)).collect()
-                    }
+                    false => scattered(rows)
+                        .into_iter()
+                        .map(|(row, _)| (Some(0), row.unwrap() as u64 / 5))
+                        .collect(),
                 };
                 let keys = vec![format!("u{number}_own")];
                 let side = Side { keys, sorted, ..side(number, &rows, 7, "t", optional) };
@@ -599,8 +600,7 @@ mod tests {
         let memory = Memory::limited(1 << 16, None).unwrap();
         let text = "x".repeat(1 << 16);
         let side = side(0, &scattered(10), 3, &text, false);
-        let error =
-            sorted(&memory, side).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+        let error = sorted(&memory, side).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
         assert_eq!(error.status(), Status::InvalidArgument);
         assert_eq!(error.detail("option"), Some("memory.bytes"));
         assert!(error.message().contains("is 65536: give it at least 131072"), "{error}");

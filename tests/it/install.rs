@@ -297,7 +297,8 @@ fn install_builds_nothing_and_says_what_comes_first() {
     let mut command = make("install", destination.path());
     command.args(["LIBRARY=", "STATIC=yes"]).arg(format!("TARGET={}/none", destination.path().display()));
     let said = failure(command);
-    assert!(said.contains("none/debug/libmetaxy.so is not there: run make release"), "{said}");
+    let first = "none/debug/libmetaxy.so is not there: run make release PROFILE=debug STATIC=yes (or say STATIC=no to both) first";
+    assert!(said.contains(first), "{said}");
     assert!(files(destination.path()).is_empty());
 }
 
