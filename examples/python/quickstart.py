@@ -45,7 +45,7 @@ def main(directory="./metadata"):
         store.write("example/video", VIDEOS, context=bar(len(VIDEOS)))
         print(file=sys.stderr)
 
-        # A pyarrow.RecordBatchReader: rows are read while they are pulled.
+        # Rows are read while they are pulled.
         columns = ["id", "size", "metaxy_provenance"]
         reader = store.read("example/video", columns, filters=["size < 10000000"])
         for row in reader.read_all().sort_by("id").to_pylist():
