@@ -714,6 +714,8 @@ private:
     void fail(int code) {
         for (const auto &failure : failures_) failure->rethrow(false);
         if (code == 0) return;
+        // It is not asked why: the other thread is in a call on it.
+        if (code == EBUSY) throw Error(METAXY_BUSY, "another thread is reading this stream; read it from one thread at a time");
         ArrowArrayStream *stream = stream_.get();
         MetaxyError *error = nullptr;
         const MetaxyStatus status = metaxy_error_from_stream(stream, &error);

@@ -108,7 +108,7 @@ func ExampleWithProgress() {
 	store, ctx := exampleStore()
 	defer store.Close()
 	ctx = metaxy.WithProgress(ctx, func(rows uint64, total int64) {
-		fmt.Fprintf(os.Stderr, "\r%d rows", rows)
+		fmt.Fprintf(os.Stderr, "%d rows\n", rows)
 	})
 	err := store.WriteBatch(ctx, "example/video", videos("d"))
 	fmt.Println(err)

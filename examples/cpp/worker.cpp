@@ -9,6 +9,7 @@
 #include "rows.hpp"
 
 #include <iostream>
+#include <unistd.h>
 
 constexpr std::string_view features = R"([
     {"key": "example/video", "id_columns": ["id"], "fields": [{"key": "frames"}]},
@@ -36,21 +37,23 @@ static metaxy::Stream stream_of(metaxy::Batch batch) {
     return metaxy::Stream::from((*rest)->schema().copy(), [rest] { return std::exchange(*rest, std::nullopt); });
 }
 
-/* A bar on the terminal, which a progress callback moves. */
+/* A bar on the terminal, if there is one, which a progress callback moves. */
 class Bar {
 public:
-    explicit Bar(std::uint64_t total) : total_(total) {}
+    explicit Bar(std::uint64_t total) : total_(total), drawn_(total > 0 && isatty(STDERR_FILENO)) {}
     ~Bar() {
-        if (total_ > 0) std::cerr << '\n';
+        if (drawn_) std::cerr << '\n';
     }
 
     void operator()(std::uint64_t done) const {
+        if (!drawn_) return;
         const std::size_t width = 40, full = std::size_t(width * done / total_);
         std::cerr << "\r[" << std::string(full, '#') << std::string(width - full, '.') << "] " << done << '/' << total_;
     }
 
 private:
     std::uint64_t total_;
+    bool drawn_;
 };
 
 /* The work itself: the size of a thumbnail, were one made. */

@@ -3,7 +3,7 @@
 //	go run . [DIRECTORY]      the directory is made when absent; ./metadata by default
 //
 // What there is to do is an increment, which the store resolves; Ctrl-C ends the worker between two commits, and nothing
-// is half done. The bar goes to stderr, what was done to stdout.
+// is half done. The bar goes to stderr, if that is a terminal, what was done to stdout.
 package main
 
 import (
@@ -139,7 +139,7 @@ func work(ctx context.Context, store *metaxy.Store) error {
 	if err := writer.Commit(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintln(os.Stderr)
+	draw("\n")
 
 	orphaned, err := increment.Orphaned(ctx)
 	if err != nil {
@@ -176,12 +176,19 @@ func compute(samples arrow.RecordBatch, schema *arrow.Schema) arrow.RecordBatch 
 	return array.NewRecordBatch(schema, append(slices.Clone(samples.Columns()), made), samples.NumRows())
 }
 
+// draw writes to stderr where that is a terminal: a bar is nothing for a file.
+func draw(format string, values ...any) {
+	if stderr, err := os.Stderr.Stat(); err == nil && stderr.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprintf(os.Stderr, format, values...)
+	}
+}
+
 // bar draws how far the worker is.
 func bar(total uint64) metaxy.Progress {
 	const width = 40
 	return func(rows uint64, _ int64) {
 		done := int(min(rows, total) * width / max(total, 1))
-		fmt.Fprintf(os.Stderr, "\r  [%s%s] %d of %d", strings.Repeat("#", done), strings.Repeat(".", width-done), rows, total)
+		draw("\r  [%s%s] %d of %d", strings.Repeat("#", done), strings.Repeat(".", width-done), rows, total)
 	}
 }
 

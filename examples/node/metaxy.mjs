@@ -18,7 +18,16 @@ import {
 // koffi makes calls on stacks of its own, which are smaller than what LanceDB needs. No library may be loaded before this.
 koffi.config({ async_stack_size: 8 << 20 });
 
-const library = koffi.load(process.env.METAXY_LIBRARY ?? 'libmetaxy.so.0.1');
+function load(path) {
+  try {
+    return koffi.load(path);
+  } catch (failure) {
+    const advice = 'set METAXY_LIBRARY to the path of libmetaxy.so, or LD_LIBRARY_PATH to its folder';
+    throw new Error(`libmetaxy was not loaded: ${path}: ${failure.message}; ${advice}`);
+  }
+}
+
+const library = load(process.env.METAXY_LIBRARY ?? 'libmetaxy.so.0.1');
 if (library.func('int32_t metaxy_abi_version()')() !== 1) throw new Error('this module is for version 1 of the ABI of libmetaxy');
 
 const Pull = koffi.proto('int', ['void *', 'void *']);
@@ -255,7 +264,10 @@ class Rows {
           await this.#context.run(async () => {
             const failed = await new Promise((resolve, reject) =>
               next.async(at(this.#stream), at(array), (problem, code) => (problem ? reject(problem) : resolve(code))));
-            if (failed) now('error_from_stream', at(this.#stream));
+            if (!failed) return;
+            now('error_from_stream', at(this.#stream));
+            // Whatever it says, this is not the end of the rows.
+            throw new Error(`the stream failed with the code ${failed}`);
           });
           if (!array[8]) return;
           batch = new RecordBatch(this.schema, importData(at(array), this.#type));

@@ -23,14 +23,15 @@ const videos = tableFromJSON([
   { id: 'interview', size: 98304000n, metaxy_provenance_by_field: { audio: 'a-c9', frames: 'f-d0' } },
 ]);
 
-const bar = total => rows =>
-  process.stderr.write(`\r[${'#'.repeat((30 * rows) / total).padEnd(30)}] ${rows} of ${total} rows`);
+// A bar is for a terminal, and not for a file.
+const draw = text => process.stderr.isTTY && process.stderr.write(text);
+const bar = total => rows => draw(`\r[${'#'.repeat((30 * rows) / total).padEnd(30)}] ${rows} of ${total} rows`);
 
 const store = await Store.open(process.argv[2] ?? './metadata');
 try {
   store.define(video);
   await store.write('example/video', videos, { progress: bar(videos.numRows) });
-  process.stderr.write('\n');
+  draw('\n');
 
   const columns = ['id', 'size', 'metaxy_provenance'];
   const rows = await store.read('example/video', { columns, filters: 'size < 10000000' });

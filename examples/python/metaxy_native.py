@@ -23,7 +23,11 @@ import pyarrow as pa
 
 ABI_VERSION = 1
 
-_library = ctypes.CDLL(os.environ.get("METAXY_LIBRARY", "libmetaxy.so.0.1"))
+try:
+    _library = ctypes.CDLL(os.environ.get("METAXY_LIBRARY", "libmetaxy.so.0.1"))
+except OSError as error:
+    advice = "set METAXY_LIBRARY to the path of libmetaxy.so, or LD_LIBRARY_PATH to its folder"
+    raise ImportError(f"libmetaxy was not loaded: {error}; {advice}") from None
 if _library.metaxy_abi_version() != ABI_VERSION:
     raise ImportError(f"this module is for version {ABI_VERSION} of libmetaxy's ABI, not {_library.metaxy_abi_version()}")
 
@@ -262,29 +266,81 @@ def _export(rows, stream):
     return byref(stream)
 
 
+class Rows:
+    """The rows of a read: record batches, each pulled when it is asked for, and not copied.
+
+    Whatever takes an Arrow stream takes this, too. One thread pulls at a time, and others wait for it.
+    """
+
+    def __init__(self, stream, context):
+        self._context, self._pulling, self._closed = context, threading.Lock(), False
+        # The library knows its stream by this copy, wherever pyarrow moves the stream itself.
+        self._known = _ArrowArrayStream.from_buffer_copy(stream)
+        self._reader = pa.RecordBatchReader._import_from_c(ctypes.addressof(stream))
+        self.schema = self._reader.schema
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        """The next batch; each is one call under the context of the read."""
+        batch = self._context._run(self._pull)
+        if batch is None:
+            raise StopIteration
+        return batch
+
+    read_next_batch = __next__
+
+    def read_all(self):
+        """All rows that are left, as a pyarrow.Table."""
+        return pa.Table.from_batches(self, self.schema)
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return pa.RecordBatchReader.from_batches(self.schema, self).__arrow_c_stream__(requested_schema)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Lets the stream go, after a pull that is under way on another thread. To pull is a ValueError from then on."""
+        self._closed = True  # now, or those who wait to pull might come first
+        with self._pulling:
+            self._end()
+
+    def _end(self):
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _pull(self):
+        with self._pulling:
+            if self._closed:
+                raise ValueError("the rows were closed")
+            return self._next()
+
+    def _next(self):
+        """The next batch, or None at the end and after it."""
+        if self._reader is None:
+            return None
+        try:
+            return self._reader.read_next_batch()
+        except StopIteration:
+            self._end()
+            return None
+        except (OSError, pa.ArrowException):
+            _call("error_from_stream", byref(self._known))
+            raise
+
+
 def _rows(context, function, *arguments):
-    """A reader of the stream that a function gives; each batch is one call under `context`, and nothing is copied."""
+    """The Rows of the stream that a function gives."""
     context = context or Context()
     with _new_stream() as stream:
         context._run(_call, function, *arguments, context, byref(stream))
-        # The library knows its stream by this copy, wherever pyarrow moves the stream itself.
-        known = _ArrowArrayStream.from_buffer_copy(stream)
-        reader = pa.RecordBatchReader._import_from_c(ctypes.addressof(stream))
-
-    def pull():
-        try:
-            return reader.read_next_batch()
-        except StopIteration:
-            return None
-        except (OSError, pa.ArrowException):
-            _call("error_from_stream", byref(known))
-            raise
-
-    def batches():
-        while (batch := context._run(pull)) is not None:
-            yield batch
-
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+        return Rows(stream, context)
 
 
 class Increment(_Handle):
@@ -337,7 +393,7 @@ class Store(_Handle):
             context._run(_call, "store_write", self, name, _export(rows, stream), given, context)
 
     def read(self, feature, columns=None, filters=(), *, context=None, **settings):
-        """A pyarrow.RecordBatchReader of the current rows. `settings` are those of a read request: limit=10, deleted=1."""
+        """The current Rows. `settings` are those of a read request: limit=10, deleted=1."""
         return _rows(context, "store_read", self, _text(feature), _request(columns, filters, settings))
 
     def delete(self, feature, filters=(), *, context=None, settings={}, **options):

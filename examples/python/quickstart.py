@@ -30,11 +30,17 @@ VIDEOS = pa.table({
 })
 
 
+def draw(text):
+    """Writes to the terminal, if there is one: a bar is nothing for a file."""
+    if sys.stderr.isatty():
+        print(text, end="", file=sys.stderr, flush=True)
+
+
 def bar(total):
     """Shows how far a call has come; the library may call it from any thread."""
 
     def show(rows, _):
-        print(f"\r[{'#' * (30 * rows // total):<30}] {rows} of {total} rows", end="", file=sys.stderr, flush=True)
+        draw(f"\r[{'#' * (30 * rows // total):<30}] {rows} of {total} rows")
 
     return metaxy_native.Context(progress=show)
 
@@ -43,9 +49,9 @@ def main(directory="./metadata"):
     with metaxy_native.Store(directory) as store:
         store.define(VIDEO)
         store.write("example/video", VIDEOS, context=bar(len(VIDEOS)))
-        print(file=sys.stderr)
+        draw("\n")
 
-        # A pyarrow.RecordBatchReader: rows are read while they are pulled.
+        # Rows are read while they are pulled.
         columns = ["id", "size", "metaxy_provenance"]
         reader = store.read("example/video", columns, filters=["size < 10000000"])
         for row in reader.read_all().sort_by("id").to_pylist():

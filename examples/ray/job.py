@@ -60,14 +60,20 @@ def work(uri, share):
         return counts
 
 
+def draw(text):
+    """Writes to the terminal, if there is one: a bar is nothing for a file."""
+    if sys.stderr.isatty():
+        print(text, end="", file=sys.stderr, flush=True)
+
+
 def run(uri):
     """Gives the shares to the cluster, shows how far it is, and says what was done and what is left."""
     tasks, done = [work.remote(uri, share) for share in range(SHARES)], []
     while tasks:
         ready, tasks = ray.wait(tasks)
         done += ray.get(ready)
-        print(f"\r[{'#' * len(done):<{SHARES}}] {len(done)} of {SHARES} shares", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        draw(f"\r[{'#' * len(done):<{SHARES}}] {len(done)} of {SHARES} shares")
+    draw("\n")
     new, stale, _ = map(sum, zip(*done))
     print(f"done: {new} new, {stale} stale, in {sum(any(counts) for counts in done)} shares")
     with open_store(uri) as store:

@@ -142,6 +142,30 @@ static void use_after_the_end() {
     THROWS(METAXY_INVALID_HANDLE, store.read("sample"));
 }
 
+static void ended_twice() {
+    const metaxy::Store store = ::store();
+    const metaxy::Schema schema = table({}).schema();
+    metaxy::Writer given_up = store.writer("sample", schema);
+    given_up.push(batch({"a"}));
+    given_up.abort();
+    given_up.abort();
+    THROWS(METAXY_INVALID_STATE, given_up.push(batch({"a"})));
+    THROWS(METAXY_INVALID_STATE, given_up.commit());
+    CHECK(!store.has("sample"));
+    metaxy::Writer committed = store.writer("sample", schema);
+    committed.push(batch({"a"}));
+    committed.commit();
+    committed.abort();
+    committed.abort();
+    CHECK(store.read("sample").count() == 1);
+    const metaxy::BufferedWriter buffer = store.buffered_writer("sample", schema);
+    buffer.push(batch({"b"}));
+    buffer.close();
+    buffer.close();
+    THROWS(METAXY_INVALID_STATE, buffer.push(batch({"b"})));
+    CHECK(store.read("sample").count() == 2);
+}
+
 static void rows_of_another_shape() {
     const metaxy::Store store = ::store();
     metaxy::Writer writer = store.writer("sample", table({}).schema());
@@ -225,6 +249,17 @@ static void the_log_is_set_by_the_log() {
     CHECK(busy);
 }
 
+/* A stream of the library, each pull of which pulls `joined`. */
+static metaxy::Stream children(const metaxy::Store &store, std::function<std::optional<metaxy::Batch>()> joined) {
+    store.define(R"({"feature_spec": {"key": "child", "id_columns": ["id"], "deps": [{"feature": "sample"}],
+                     "fields": [{"key": "default"}]}, "project": "tests"})");
+    metaxy::Schema schema = rows::Table()
+                                .text("id", {})
+                                .members("metaxy_data_version_by_field__sample", rows::Table().text("default", {}))
+                                .schema();
+    return store.compute_provenance("child", metaxy::Stream::from(std::move(schema), std::move(joined)));
+}
+
 static void a_source_throws() {
     const metaxy::Store store = ::store();
     int made = 0;
@@ -242,16 +277,7 @@ static void a_source_throws() {
     CHECK(oops([&] { store.write_many(std::move(many)); }));
     made = 0;
     CHECK(oops([&] { store.resolve_update("sample", {}, metaxy::Stream::from(schema.copy(), failing)); }));
-    store.define(R"({"feature_spec": {"key": "child", "id_columns": ["id"], "deps": [{"feature": "sample"}],
-                     "fields": [{"key": "default"}]}, "project": "tests"})");
-    const metaxy::Schema joined = rows::Table()
-                                      .text("id", {})
-                                      .members("metaxy_data_version_by_field__sample", rows::Table().text("default", {}))
-                                      .schema();
-    metaxy::Stream completed =
-        store.compute_provenance("child", metaxy::Stream::from(joined.copy(), []() -> std::optional<metaxy::Batch> {
-                                     throw Oops("joined");
-                                 }));
+    metaxy::Stream completed = children(store, []() -> std::optional<metaxy::Batch> { throw Oops("joined"); });
     CHECK(oops([&] { completed.next(); }));
     /* Something that is no std::exception. */
     try {
@@ -298,6 +324,23 @@ static void a_foreign_stream_fails() {
     CHECK(!store.has("sample"));
 }
 
+static void pulled_by_two_threads() {
+    const metaxy::Store store = ::store();
+    std::atomic<bool> pulling{false}, refused{false};
+    metaxy::Stream rows = children(store, [&]() -> std::optional<metaxy::Batch> {
+        pulling = true;
+        while (!refused) std::this_thread::yield();
+        return std::nullopt;
+    });
+    rows.schema();
+    std::thread first([&] { CHECK(!rows.next()); });
+    while (!pulling) std::this_thread::yield();
+    CHECK(contains(THROWS(METAXY_BUSY, rows.next()), "one thread at a time"));
+    refused = true;
+    first.join();
+    CHECK(!rows.next());
+}
+
 static void closed_by_another_thread() {
     for (int turn = 0; turn < 20; turn++) {
         const metaxy::Store store = ::store();
@@ -335,11 +378,13 @@ int main() {
     errors_say_what_is_wrong();
     use_after_move();
     use_after_the_end();
+    ended_twice();
     rows_of_another_shape();
     a_callback_throws();
     the_log_is_set_by_the_log();
     a_source_throws();
     a_foreign_stream_fails();
+    pulled_by_two_threads();
     closed_by_another_thread();
     cancelled_by_another_thread();
     return done();

@@ -1,10 +1,10 @@
 // examples/node used in every wrong way, and ended in every way; and what crosses the Arrow C data interface.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,7 @@ const arrow = await here('node_modules/apache-arrow/Arrow.node.mjs');
 const { default: koffi } = await here('node_modules/koffi/index.js');
 
 const liveHandles = koffi.load(process.env.METAXY_LIBRARY).func('uint64_t metaxy_live_handles(int32_t)');
+const STREAM = 7; // METAXY_KIND_STREAM
 const video = { key: 'video', id_columns: ['id'], fields: [{ key: 'frames' }] };
 const videos = (count, first = 0) => arrow.tableFromJSON(
   Array.from({ length: count }, (_, i) => ({ id: `video-${first + i}`, metaxy_provenance_by_field: { frames: 'f' } })));
@@ -94,6 +95,44 @@ test('one stream may be read by many', async () => {
   await Promise.all(Array.from({ length: 4 }, async () => { for await (const batch of rows) count += batch.numRows; }));
   assert.equal(count, 1000);
   await store.close();
+});
+
+test('rows may be left during a pull', async () => {
+  const store = await openStore();
+  await store.write('video', videos(100));
+  const rows = await store.read('video', { batchRows: 10 });
+  const iterator = rows[Symbol.asyncIterator]();
+  const ends = await Promise.all([iterator.next(), iterator.return('left'), iterator.next()]);
+  assert.equal(ends[0].value.numRows, 10);
+  assert.deepEqual(ends.slice(1), [{ value: 'left', done: true }, { value: undefined, done: true }]);
+  assert.equal((await rows.table()).numRows, 0);
+  // It is released on a thread.
+  for (let i = 0; i < 200 && liveHandles(STREAM); i++) await sleep(10);
+  assert.equal(Number(liveHandles(STREAM)), 0);
+  await store.close();
+});
+
+test('a pull that failed is never the end of the rows', async () => {
+  const store = await openStore();
+  await store.write('video', videos(3));
+  const rows = await store.read('video');
+  // The first pull looks its function up, and gets one that fails without the knowledge of the library.
+  const { decode } = koffi;
+  koffi.decode = () => {
+    koffi.decode = decode;
+    return { async: (...given) => given.at(-1)(null, constants.errno.EBUSY) };
+  };
+  await assert.rejects(rows.table(), /^Error: the stream failed with the code 16$/);
+  await store.close();
+});
+
+test('a library that is not found says what to set', () => {
+  const { METAXY_LIBRARY, LD_LIBRARY_PATH, ...env } = process.env;
+  for (const [given, name] of [[{}, 'libmetaxy.so.0.1'], [{ METAXY_LIBRARY: '/nowhere/libmetaxy.so' }, '/nowhere/libmetaxy.so']]) {
+    const ended = spawnSync(process.execPath, ['metaxy.mjs'], { env: { ...env, ...given }, encoding: 'utf8', timeout: 60_000 });
+    assert.equal(ended.status, 1);
+    assert.match(ended.stderr, new RegExp(`Error: .*${name}.*set METAXY_LIBRARY to .* or LD_LIBRARY_PATH to `));
+  }
 });
 
 test('what is no text or number for C is a TypeError', async () => {

@@ -6,6 +6,8 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -18,12 +20,17 @@ import metaxy_native
 import pyarrow as pa
 from metaxy_native import Context, MetaxyError, Store
 
+STREAM = 7  # METAXY_KIND_STREAM
 VIDEO = {"key": "video", "id_columns": ["id"], "fields": [{"key": "frames"}]}
 
 
 def videos(count, first=0):
     ids = [f"video-{i}" for i in range(first, first + count)]
     return pa.table({"id": ids, "metaxy_provenance_by_field": [{"frames": "f"}] * count})
+
+
+def live_streams():
+    return metaxy_native._library.metaxy_live_handles(STREAM)
 
 
 @contextlib.contextmanager
@@ -75,6 +82,9 @@ class Hosts(unittest.TestCase):
         before = pa.total_allocated_bytes()
         rows = self.store.read("video").read_all()
         self.assertGreater(rows.nbytes, 1_000_000)
+        self.assertLess(pa.total_allocated_bytes() - before, 10_000)
+        taken = pa.table(self.store.read("video"))
+        self.assertGreater(taken.nbytes, 1_000_000)
         self.assertLess(pa.total_allocated_bytes() - before, 10_000)
 
     def test_an_increment_is_divided_and_done(self):
@@ -128,27 +138,56 @@ class Hosts(unittest.TestCase):
             thread.join()
         self.assertEqual(ends, ["METAXY_INVALID_STATE"] * 4)
 
-    def test_a_reader_may_be_closed_while_another_thread_reads_it(self):
+    def test_rows_that_are_closed_are_let_go(self):
+        self.store.write("video", videos(100))
+        rows = self.store.read("video", batch_rows=10)
+        other = self.store.read("video", batch_rows=10)
+        self.assertEqual(live_streams(), 2)
+        self.assertEqual(rows.read_next_batch().num_rows, 10)
+        rows.close()
+        rows.close()
+        self.assertEqual(live_streams(), 1)
+        for pull in (rows.read_next_batch, rows.read_all, lambda: list(rows), lambda: pa.table(rows)):
+            with self.assertRaisesRegex(ValueError, "closed"):
+                pull()
+        with self.assertRaisesRegex(MetaxyError, "closed"):
+            self.store.write("video", rows)
+        with other:
+            self.assertEqual(next(other).num_rows, 10)
+        self.assertEqual(live_streams(), 0)
+        with self.assertRaisesRegex(ValueError, "closed"):
+            next(other)
+
+    def test_rows_are_let_go_at_their_end(self):
+        self.store.write("video", videos(3))
+        rows = self.store.read("video")
+        self.assertEqual(sum(batch.num_rows for batch in rows), 3)
+        self.assertEqual(live_streams(), 0)
+        self.assertEqual(list(rows), [])
+        with self.assertRaises(StopIteration):
+            rows.read_next_batch()
+
+    def test_rows_may_be_closed_while_other_threads_pull_them(self):
         self.store.write("video", videos(10_000))
-        reader = self.store.read("video", batch_rows=10)
-        ends = []
+        for _ in range(10):
+            rows, begun, ends = self.store.read("video", batch_rows=10), threading.Event(), []
 
-        def read():
-            try:
-                while reader.read_next_batch():
-                    pass
-            except (StopIteration, ValueError, pa.ArrowException) as error:
-                ends.append(error)
+            def pull():
+                try:
+                    while rows.read_next_batch().num_rows:
+                        begun.set()
+                except BaseException as error:
+                    ends.append(repr(error))
 
-        threads = [threading.Thread(target=read) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        reader.close()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(len(ends), 3)
-        del reader
-        ends.clear()
+            threads = [threading.Thread(target=pull) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            self.assertTrue(begun.wait(60))
+            rows.close()
+            self.assertEqual(live_streams(), 0)
+            for thread in threads:
+                thread.join()
+            self.assertEqual(ends, [repr(ValueError("the rows were closed"))] * 3)
 
     def test_what_a_callback_raises_comes_out_of_the_call(self):
         def fail(rows, total):
@@ -288,6 +327,18 @@ class Hosts(unittest.TestCase):
         self.addCleanup(signal.signal, signal.SIGINT, before)
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         ended_by(self, KeyboardInterrupt)
+
+
+class Library(unittest.TestCase):
+    def test_a_library_that_is_not_found_says_what_to_set(self):
+        for path, name in [(None, "libmetaxy.so.0.1"), ("/nowhere/libmetaxy.so", "/nowhere/libmetaxy.so")]:
+            given = {name: value for name, value in os.environ.items() if name not in ("METAXY_LIBRARY", "LD_LIBRARY_PATH")}
+            given |= {"METAXY_LIBRARY": path} if path else {}
+            command = [sys.executable, "-c", "import metaxy_native"]
+            ended = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60)
+            self.assertEqual(ended.returncode, 1)
+            told = ended.stderr.splitlines()[-1]
+            self.assertRegex(told, f"^ImportError: .*{name}.*set METAXY_LIBRARY to .* or LD_LIBRARY_PATH to ")
 
 
 if __name__ == "__main__":

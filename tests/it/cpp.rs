@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::native::{ROOT, cache, finish, library, linked, python};
+use crate::native::{ROOT, cache, finish, library, linked, printed, python};
 use crate::readme::blocks;
 
 const COMPILER: &str = "make test-tools installs it";
@@ -241,7 +241,7 @@ fn example(name: &str) {
     let mut run = linked(&program, directory.path());
     run.arg(directory.path().join("metadata"));
     let expected = fs::read_to_string(example.with_extension("expected")).expect("what it prints");
-    assert_eq!(String::from_utf8_lossy(&finish(run, COMPILER).stdout), expected);
+    assert_eq!(printed(run, COMPILER), expected);
 }
 
 #[test]

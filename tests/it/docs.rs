@@ -391,6 +391,19 @@ fn a_test_knows_every_block_of_every_page() {
 }
 
 #[test]
+fn only_the_benchmarks_tell_times() {
+    for page in pages().iter().filter(|page| page.starts_with("bindings/") || page.starts_with("examples/")) {
+        let text = fs::read_to_string(Path::new(ROOT).join(page)).expect(page);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let measured = words.windows(2).find(|pair| {
+            let unit = pair[1].trim_end_matches([',', '.', ';', ':']);
+            pair[0].starts_with(|c: char| c.is_ascii_digit()) && ["ns", "µs", "ms", "%"].contains(&unit)
+        });
+        assert_eq!(measured, None, "{page}: docs/performance.md draws what was measured");
+    }
+}
+
+#[test]
 fn the_definitions_on_the_pages_can_be_defined() {
     for page in ["README.md", "docs/graphs.md"] {
         let text = fs::read_to_string(Path::new(ROOT).join(page)).expect(page);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::native::{ROOT, cache, finish, library, linked};
+use crate::native::{ROOT, cache, finish, library, linked, printed};
 
 const GO: &str = "Go 1.25 or newer and the modules are needed: make test-tools installs them";
 
@@ -30,7 +30,7 @@ fn run(folder: &str, arguments: &[&str]) -> String {
     let links = tempfile::tempdir().expect("a temporary directory");
     let mut command = go(folder, links.path());
     command.args(arguments);
-    String::from_utf8_lossy(&finish(command, GO).stdout).into_owned()
+    printed(command, GO)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::go::go;
-use crate::native::{ROOT, cache, compile, finish, library, linked, python};
+use crate::native::{ROOT, cache, compile, finish, library, linked, printed, python};
 
 const TOOLS: &str = "make test-tools installs what is missing";
 
@@ -58,7 +58,7 @@ impl Examples {
     /// Runs what the page of `host` shows: its programs, each of which prints the text that follows it, if one does.
     fn page(&self, host: &str) {
         let page = fs::read_to_string(self.folder(host).join("README.md")).expect("a page");
-        let (mut printed, mut compared) = (String::new(), 0);
+        let (mut output, mut compared) = (String::new(), 0);
         for block in page.split("\n```").skip(1).step_by(2) {
             let (language, text) = block.split_once('\n').expect("a block of several lines");
             let mut command = match language {
@@ -66,14 +66,14 @@ impl Examples {
                 "python" => self.command(host, "python", &["-c", text]),
                 "js" => self.command(host, "node", &["--input-type=module", "-e", text]),
                 "text" => {
-                    assert_eq!(printed.trim_end(), text, "what the page of {host} says is printed");
+                    assert_eq!(output.trim_end(), text, "what the page of {host} says is printed");
                     compared += 1;
                     continue;
                 }
                 other => panic!("the page of {host} has a block in {other}, which no test runs"),
             };
             command.stdin(std::process::Stdio::null());
-            printed = String::from_utf8(finish(command, TOOLS).stdout).expect("UTF-8");
+            output = printed(command, TOOLS);
         }
         assert!(compared > 0, "the page of {host} shows what is printed");
     }

@@ -50,6 +50,14 @@ pub fn finish(mut command: Command, missing: &str) -> Output {
     output
 }
 
+/// What a program prints, which draws no bar on stderr: that is no terminal.
+pub fn printed(command: Command, missing: &str) -> String {
+    let output = finish(command, missing);
+    let drawn = String::from_utf8_lossy(&output.stderr);
+    assert!(!drawn.contains('\r'), "{drawn:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
 /// Where the Makefile installs what the tests need.
 pub fn cache() -> PathBuf {
     std::env::var_os("METAXY_CACHE").map(PathBuf::from).unwrap_or_else(|| {
