@@ -1445,7 +1445,7 @@ void metaxy_increment_request_free(MetaxyIncrementRequest *request);
  * on are also read from its fallback stores. After a change of the definition that gives the feature another version, all
  * its samples are therefore new. A feature without dependencies takes `samples` instead, with its id columns and
  * `metaxy_provenance_by_field`; one with dependencies may take them in place of theirs. A sample without a value in one of
- * these, or one that comes again, is refused with `METAXY_INVALID_ARGUMENT`, which names its row and its id.
+ * these, or one that comes again, is refused with `METAXY_INVALID_ARGUMENT`, which names its row.
  *
  * `samples` may be NULL; it is moved in on every path, failures too: afterwards its `release` is NULL. Its callbacks are
  * called on the calling thread only, those of its arrays on any. `feature`, `request` and `context` are borrowed for the
@@ -1804,8 +1804,9 @@ void metaxy_buffered_writer_free(MetaxyBufferedWriter *writer);
  * many rows went. Where a row or a tombstone here has hidden a row of a fallback store, that one is read from then on.
  * `deleted` receives the number of removed rows. Their bytes stay in the files of older table versions until
  * `metaxy_store_compact` and then `metaxy_store_prune` with `prune.older_than_ms` = `0` have run, and as long as a
- * stream that was opened before is not released; what a killed writer left is pruned when it is a week old. It takes
- * some 32 bytes of memory for each row of the table.
+ * stream that was opened before is not released; what a killed writer left is pruned when it is a week old. It finds
+ * the rows as a read does, with at most half of `memory.bytes` and a file beyond that; besides, it holds some 8 bytes
+ * for each row that it removes, on a server some 50.
  *
  * `feature`, `request`, `options` and `context` are borrowed for the call; the latter three may be NULL. Any thread.
  * Fails with `METAXY_INVALID_ARGUMENT`, `METAXY_INVALID_HANDLE`, `METAXY_INVALID_STATE` if the store is closed, open
