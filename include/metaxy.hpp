@@ -52,7 +52,7 @@ struct Detail {
 /// A failure. `what()` says what was wrong, with which value, and what to do.
 class Error : public std::runtime_error {
 public:
-    Error(MetaxyStatus status, const std::string &message) : Error(status, message, Facts()) {}
+    Error(MetaxyStatus status, const std::string &message) : Error(status, message, Facts(status)) {}
 
     /// Copies an error of the C library, which stays the caller's; NULL is one that only has its status.
     Error(MetaxyStatus status, const MetaxyError *error) : Error(status, message_of(status, error), Facts(error)) {}
@@ -87,7 +87,8 @@ private:
         std::vector<std::string> causes;
         bool retryable = false;
 
-        Facts() = default;
+        /// Of what is found on this side of C, only what is busy may soon be free.
+        explicit Facts(MetaxyStatus status) : retryable(status == METAXY_BUSY) {}
         explicit Facts(const MetaxyError *error) : retryable(metaxy_error_is_retryable(error) != 0) {
             for (std::size_t i = 0; i < metaxy_error_detail_count(error); i++)
                 details.push_back({metaxy_error_detail_key(error, i), metaxy_error_detail_value(error, i)});
@@ -602,7 +603,7 @@ public:
     /// stream is given to.
     static Stream from(Schema schema, std::function<std::optional<Batch>()> next);
 
-    /// The next batch, or none at the end.
+    /// The next batch, or none at the end. One thread at a time, or `METAXY_BUSY`.
     std::optional<Batch> next() {
         shared_schema(); // told first: not every stream can tell it after its end
         Batch batch;
@@ -715,7 +716,8 @@ private:
         for (const auto &failure : failures_) failure->rethrow(false);
         if (code == 0) return;
         // It is not asked why: the other thread is in a call on it.
-        if (code == EBUSY) throw Error(METAXY_BUSY, "another thread is reading this stream; read it from one thread at a time");
+        if (code == EBUSY)
+            throw Error(METAXY_BUSY, "another thread is reading this stream; read it from one thread at a time");
         ArrowArrayStream *stream = stream_.get();
         MetaxyError *error = nullptr;
         const MetaxyStatus status = metaxy_error_from_stream(stream, &error);

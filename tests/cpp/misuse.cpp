@@ -336,6 +336,11 @@ static void pulled_by_two_threads() {
     std::thread first([&] { CHECK(!rows.next()); });
     while (!pulling) std::this_thread::yield();
     CHECK(contains(THROWS(METAXY_BUSY, rows.next()), "one thread at a time"));
+    try {
+        rows.next();
+    } catch (const metaxy::Error &busy) {
+        CHECK(busy.retryable());
+    }
     refused = true;
     first.join();
     CHECK(!rows.next());
