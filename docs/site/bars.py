@@ -51,19 +51,14 @@ def rows_of(measured, columns, rows):
 
 
 class Bars(SphinxDirective):
-    """`bars file.json`: what the columns `:columns:` have, in the unit `:unit:`; of `:rows:`, where the file is one table.
-
-    With `:optional:` the file need not be there yet."""
+    """`bars file.json`: what the columns `:columns:` have, in the unit `:unit:`; of `:rows:`, where the file is one table."""
 
     required_arguments = 1
     option_spec = dict.fromkeys(["columns", "legend", "unit", "rows", "per"], directives.unchanged_required)
-    option_spec["optional"] = directives.flag
 
     def run(self):
         file = RESULTS / self.arguments[0]
         self.env.note_dependency(str(file))
-        if "optional" in self.options and not file.exists():
-            return [nodes.paragraph("", "Not measured yet.")]
         columns, legend = self.options["columns"].split(), self.options["legend"].split(", ")
         try:
             rows = rows_of(json.loads(file.read_text()), columns, self.options.get("rows", "").split())

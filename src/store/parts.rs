@@ -22,9 +22,10 @@ pub struct Row {
 impl Row {
     const BYTES: usize = size_of::<u128>() + size_of::<i64>() + size_of::<u64>();
 
-    fn record(&self) -> impl Iterator<Item = u8> {
-        let (sample, time) = (self.sample.to_le_bytes(), self.time.to_le_bytes());
-        sample.into_iter().chain(time).chain(self.address.to_le_bytes())
+    fn record(&self, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.sample.to_le_bytes());
+        into.extend_from_slice(&self.time.to_le_bytes());
+        into.extend_from_slice(&self.address.to_le_bytes());
     }
 
     fn of_record(record: &[u8]) -> Row {
@@ -106,7 +107,7 @@ impl Parts {
                 continue;
             }
             records.clear();
-            records.extend(part.iter().flat_map(Row::record));
+            part.iter().for_each(|row| row.record(&mut records));
             spilled.file.write_all_at(&records, spilled.end).map_err(|cause| self.memory.broken(&cause))?;
             blocks.push((spilled.end, records.len()));
             spilled.end += records.len() as u64;
@@ -115,9 +116,13 @@ impl Parts {
         Ok(())
     }
 
-    /// How many parts may be looked at together: those that were spilled are read whole.
+    /// How many parts may be looked at together: those that were spilled are read whole, and looked at in about three times
+    /// their memory.
     pub fn together(&self, most: usize) -> usize {
-        if self.spilled.is_some() { 1 } else { most }
+        let Some(spilled) = &self.spilled else { return most };
+        let part = spilled.end / PARTS as u64 * 3;
+        let fit = self.memory.bytes() as u64 / 2 / part.max(1);
+        usize::try_from(fit).unwrap_or(most).clamp(1, most)
     }
 
     pub fn finish(self) -> impl Iterator<Item = Part> {
@@ -185,7 +190,15 @@ mod tests {
             let mut parts = Parts::new(&memory);
             (0..50_000).for_each(|number| parts.push(row(number)).unwrap());
             assert_eq!(parts.spilled.is_some(), bytes == 32 << 20);
-            assert_eq!(parts.together(4), if parts.spilled.is_some() { 1 } else { 4 });
+            assert_eq!(parts.together(4), 4);
+            if let Some(end) = parts.spilled.as_ref().map(|spilled| spilled.end) {
+                // As if a part were as many megabytes, of the 16 that there are to look at some.
+                for (megabytes, together) in [(1, 4), (2, 2), (4, 1), (40, 1)] {
+                    parts.spilled.as_mut().unwrap().end = (megabytes << 20) * PARTS as u64;
+                    assert_eq!(parts.together(4), together);
+                }
+                parts.spilled.as_mut().unwrap().end = end;
+            }
             let mut seen = BTreeMap::new();
             let mut count = 0;
             for (number, part) in parts.finish().enumerate() {
@@ -203,7 +216,8 @@ mod tests {
     #[test]
     fn a_record_says_all_of_a_row() {
         let row = Row { sample: u128::MAX - 7, time: i64::MIN, address: u64::MAX >> 1 };
-        let record: Vec<u8> = row.record().collect();
+        let mut record = Vec::new();
+        row.record(&mut record);
         assert_eq!(record.len(), Row::BYTES);
         assert_eq!(Row::of_record(&record), row);
     }

@@ -24,9 +24,7 @@ use super::upstream::{Upstream, comparable};
 use super::workload::{Workload, spread};
 use crate::error::{Error, Result, Status};
 use crate::feature::{FeatureKey, Graph, Plan};
-use crate::versioning::{
-    Comparison, Expected, Repeats, Rules, SampleHash, Shard, Spool, Spooled, Tally,
-};
+use crate::versioning::{Comparison, Expected, Repeats, Rules, SampleHash, Shard, Spool, Spooled, Tally};
 
 /// What to resolve of a feature. By default: all of it.
 #[derive(Clone, Debug, Default)]

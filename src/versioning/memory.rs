@@ -85,6 +85,11 @@ impl Memory {
         Memory { kept: Arc::new(GreedyMemoryPool::new(kept)), working, limits }
     }
 
+    /// How much there is of it.
+    pub fn bytes(&self) -> usize {
+        self.limits.bytes
+    }
+
     /// As much once more, for another call or stream: those that share memory may each wait for what the other has.
     pub fn another(&self) -> Memory {
         Memory::within(self.limits.clone())
